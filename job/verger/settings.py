@@ -1,0 +1,136 @@
+"""The one settings model: command line, environment (VERGER_*) and YAML file, in that order.
+
+Nothing else in Verger reads the environment. The command line, the chart's schema and the manifest
+are all made from these fields: a new setting is one line here.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from verger.errors import SettingsError
+from verger.locations import Location
+
+FEATURES = 1280  # channels of MobileNetV2's last convolution (https://arxiv.org/abs/1801.04381, table 2)
+
+
+def _location(text: str) -> str:
+    Location.parse(text)
+    return text
+
+
+Uri = Annotated[str, AfterValidator(_location)]
+Share = Annotated[str, Field(pattern=r"^(\d+|\d+(\.\d+)?%)$")]
+
+
+class Settings(BaseSettings):
+    """What one run does. Frozen: built once by `load`, then only passed on."""
+
+    model_config = SettingsConfigDict(env_prefix="VERGER_", frozen=True, extra="forbid", env_ignore_empty=True)
+
+    images: Uri | None = Field(None, description="Folder of images, read recursively; the parent folder is the label.")
+    store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
+    results: Uri | None = Field(None, description="Where Parquet, CSV, projection and manifest go.")
+    projection: Uri | None = Field(None, description="The projection/ folder of an earlier run, or that run's results.")
+    components: int = Field(100, ge=1, le=FEATURES, description="Principal components to keep.")
+    engine: Literal["openvino", "tensorflow"] = Field("openvino", description="What computes the features.")
+    weights: Path | None = Field(None, description="Keras MobileNetV2 no-top weights (.h5); else cached or downloaded.")
+    untrained: bool = Field(False, description="Run with random weights: to try the job, never for real features.")
+    overwrite: bool = Field(False, description="Replace what is in RESULTS, once the new results are complete.")
+    include: str = Field("*", min_length=1, description="File names to take, as a glob: '*.{jpg,png}'.")
+    exif: bool = Field(True, description="Turn images as their EXIF orientation says.")
+    max_failed: Share = Field("1%", description="Failed images allowed, as a count or a share; more is exit code 4.")
+    max_bytes: int = Field(64 << 20, ge=1, le=1 << 30, description="Largest image file, in bytes.")
+    max_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels (decompression bombs).")
+    commit_every: int | None = Field(None, ge=1, description="Images a commit; else about half a minute's work.")
+    partitions: int | None = Field(None, ge=1, description="Tasks an image batch is cut into; else planned.")
+    master: str = Field("local[*]", min_length=1, description="Spark master, when not started by spark-submit.")
+    driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of a local run's JVM.")
+    cache: Path = Field(
+        Path("~/.cache/verger"), description="Folder of jars, weights, converted graphs and logs of this machine."
+    )
+    verbose: bool = Field(False, description="Tracebacks with errors.")
+    config: Path | None = Field(None, description="YAML file with any of these settings.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Command line, then environment, then the YAML file that either of them names."""
+        named = init_settings().get("config") or env_settings().get("config")
+        return init_settings, env_settings, _YamlFile(settings_cls, named)
+
+    @classmethod
+    def load(cls, **given: Any) -> Settings:
+        """Build the settings of a run from what the command line gave; a SettingsError says what is wrong."""
+        try:
+            return cls(**{name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            raise SettingsError(_one_line(error)) from error
+
+    def location(self, name: str) -> Location:
+        """The location setting `name`, which the command can't do without."""
+        text = getattr(self, name)
+        if text is None:
+            raise SettingsError(f"--{name} is missing; give it, or set VERGER_{name.upper()}")
+        return Location.parse(text)
+
+    @property
+    def cache_dir(self) -> Path:
+        return self.cache.expanduser().absolute()
+
+    def failed_allowed(self, listed: int) -> int:
+        """How many of `listed` images may fail before the run does."""
+        if self.max_failed.endswith("%"):
+            return int(listed * float(self.max_failed[:-1]) / 100)
+        return int(self.max_failed)
+
+
+class _YamlFile(PydanticBaseSettingsSource):
+    """The settings of one YAML mapping."""
+
+    def __init__(self, settings_cls: type[BaseSettings], file: str | Path | None) -> None:
+        super().__init__(settings_cls)
+        self._file = file
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("the whole file is one mapping: see __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        if self._file is None:
+            return {}
+        try:
+            content = yaml.safe_load(Path(self._file).expanduser().read_text())
+        except OSError as error:
+            raise SettingsError(f"--config {self._file}: {error.strerror}; give a readable YAML file") from error
+        except yaml.YAMLError as error:
+            detail = re.sub(r"\s+", " ", str(error))
+            raise SettingsError(f"--config {self._file}: not YAML ({detail}); write 'name: value' lines") from error
+        if not isinstance(content or {}, dict):
+            raise SettingsError(f"--config {self._file}: not a mapping; write 'name: value' lines")
+        return {str(key).replace("-", "_"): value for key, value in (content or {}).items()}
+
+
+def _one_line(error: ValidationError) -> str:
+    """The first thing wrong: value, rule, remedy."""
+    first = error.errors()[0]
+    name = ".".join(str(part) for part in first["loc"])
+    option = "--" + name.replace("_", "-")
+    if first["type"] == "extra_forbidden":
+        return f"{name}: no such setting; `verger run --help` lists them"
+    if isinstance(cause := first.get("ctx", {}).get("error"), Exception):
+        return f"{option} {cause}"
+    hint = Settings.model_fields[name].description if name in Settings.model_fields else ""
+    rule = first["msg"][0].lower() + first["msg"][1:]
+    return f"{option} {first['input']}: {rule}; it means: {hint}"

@@ -1,0 +1,73 @@
+"""The store: a Delta table, one row an image, and the ledger of what is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from verger.catalog import KEY
+from verger.errors import SettingsError
+from verger.lease import NAME as LEASE
+from verger.locations import Location
+
+SCHEMA = (
+    "path string, label string, size bigint, modified timestamp, sha256 string, width int, height int, format string, "
+    "status string, reason string, model string, features array<float>, run string"
+)
+COLUMNS = [column.split()[0] for column in SCHEMA.split(", ")]
+# Failures that may be over by the next run (or under other limits): known ones are tried again.
+PASSING = "unreadable|too many bytes|too many pixels"
+
+
+@dataclass(frozen=True)
+class Store:
+    """Usage: Store(spark, location, model).append(rows)"""
+
+    spark: SparkSession
+    location: Location
+    model: str
+
+    def exists(self) -> bool:
+        return (self.location.local / "_delta_log").is_dir()
+
+    def rows(self) -> DataFrame:
+        """The rows of this model, whole."""
+        table = self.spark.read.format("delta").load(self.location.uri)
+        return table.select(*COLUMNS).where(F.col("model") == self.model)
+
+    def known(self) -> DataFrame:
+        """KEY and status of the images that need no second look."""
+        passing = F.coalesce(F.col("reason").rlike(f"^({PASSING})"), F.lit(False))
+        return self.rows().where(~passing).select(*KEY, "status")
+
+    def forget_passing_failures(self) -> None:
+        """Delete the failures that are tried again, so that an image keeps one row."""
+        self.spark.sql(
+            f"DELETE FROM delta.`{self.location.uri}` "
+            f"WHERE model = '{self.model}' AND status = 'failed' AND reason RLIKE '^({PASSING})'"
+        )
+
+    def append(self, rows: DataFrame) -> None:
+        """Add rows in one atomic commit."""
+        rows.select(*COLUMNS).write.format("delta").mode("append").save(self.location.uri)
+
+    def of(self, listing: DataFrame | None) -> DataFrame:
+        """The rows of a listing's images; None means every row of this model."""
+        rows = self.rows()
+        return rows if listing is None else rows.join(listing.select(*KEY), on=KEY, how="left_semi")
+
+
+def refuse_foreign(location: Location) -> None:
+    """A SettingsError when the folder holds something that is not a store."""
+    folder = location.local
+    if folder.is_file():
+        raise SettingsError(f"--store {location}: a file; give a folder")
+    if not folder.is_dir() or (folder / "_delta_log").is_dir():
+        return
+    strangers = [entry.name for entry in folder.iterdir() if not entry.name.startswith(LEASE.split(".")[0])]
+    if strangers:
+        raise SettingsError(
+            f"--store {location}: holds {sorted(strangers)[0]} and no Delta table; give an empty folder or a store"
+        )
