@@ -6,17 +6,19 @@ reading: no path is ever handed to Spark twice, and an image that is known is ne
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
+from typing import Any
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
 from verger.locations import Location
-from verger.session import slots
+from verger.session import configured, slots
 
 KEY = ["path", "size", "modified"]  # with the model, what makes an image known
-COMMIT = 4096  # images a task slot and commit: half a minute's work
+COMMIT = 8192  # images a task slot and commit: a minute's work
 TASK_BYTES = 64 << 20
 ARROW_BYTES = 16 << 20  # of image files in one Arrow batch
 ARROW_ROWS = 64
@@ -56,22 +58,68 @@ class Catalog:
         )
         listing = files.select(
             "path",
-            F.element_at(F.split("path", "/"), -2).alias("label"),
+            label().alias("label"),
             F.col("length").alias("size"),
             F.col("modificationTime").alias("modified"),
             F.col("_metadata.file_path").alias("url"),
         )
-        return cls(files, listing.persist())
+        with listed_by(spark):
+            return cls(files, listing.persist())
+
+    @classmethod
+    def take(
+        cls, spark: SparkSession, images: Location, include: str, known: DataFrame | None
+    ) -> tuple[Catalog, Counts]:
+        """List the images and compare them with what the store knows (KEY, status); None is an empty store."""
+        catalog = cls.of(spark, images, include)
+        counts = catalog.count(known)
+        if len(catalog.files._jdf.inputFiles()) > counts.listed:
+            catalog = catalog.with_empty()
+            counts = catalog.count(known)
+        return catalog, counts
+
+    def with_empty(self) -> Catalog:
+        """With the files of no bytes, which Spark's file sources leave out without a word.
+
+        When they changed is not known: 0 is given, and once such a file is filled it has another size.
+        """
+        empty = (
+            self._found()
+            .join(self.listing.select("path"), on="path", how="left_anti")
+            .select(
+                "path",
+                label().alias("label"),
+                F.lit(0).cast("bigint").alias("size"),
+                F.timestamp_seconds(F.lit(0)).alias("modified"),
+                F.col("path").alias("url"),
+            )
+        )
+        return Catalog(self.files, self.listing.union(empty).persist())
+
+    def _found(self) -> DataFrame:
+        """The path of every file, as Spark's file index has it; the names stay in the JVM."""
+        spark = self.files.sparkSession
+        functions: Any = spark._jvm.org.apache.spark.sql.functions  # type: ignore[union-attr]
+        urls = type(F.lit(0))(functions.lit(self.files._jdf.inputFiles()))
+        decoded = F.expr("url_decode(replace(url, '+', '%2B'))")
+        found = spark.range(1).select(F.explode(urls).alias("url"))
+        return found.select(F.regexp_replace(decoded, "^file:/+", "file:/").alias("path"))
 
     def count(self, known: DataFrame | None) -> Counts:
-        """Compare the listing with what the store knows (KEY, status); None is an empty store."""
-        is_new = F.col("status").isNull()
+        """What the store knows of the listing (KEY, status), and what it does not."""
         if known is None:
             rows = self.listing.withColumn("status", F.lit(None).cast("string"))
         else:
             rows = self.listing.join(known, on=KEY, how="full_outer")
-        listed = F.col("url").isNotNull()
-        row = rows.agg(
+        with listed_by(self.listing.sparkSession):
+            row = self._totals(rows)
+        assert row is not None  # an aggregate without groups has one row
+        return Counts(**row.asDict())
+
+    @staticmethod
+    def _totals(rows: DataFrame) -> Row | None:
+        listed, is_new = F.col("url").isNotNull(), F.col("status").isNull()
+        return rows.agg(
             F.count_if(listed).alias("listed"),
             F.count_if(listed & is_new).alias("new"),
             F.count_if(listed & (F.col("status") == "embedded")).alias("embedded"),
@@ -80,12 +128,25 @@ class Catalog:
             F.coalesce(F.sum(F.when(is_new, F.col("size"))), F.lit(0)).alias("new_bytes"),
             F.coalesce(F.max(F.when(is_new, F.col("size"))), F.lit(0)).alias("largest"),
         ).first()
-        assert row is not None  # an aggregate without groups has one row
-        return Counts(**row.asDict())
 
     def new(self, known: DataFrame | None) -> DataFrame:
         """The listing's images that the store does not know."""
         return self.listing if known is None else self.listing.join(known.select(*KEY), on=KEY, how="left_anti")
+
+
+def label() -> Column:
+    """The parent folder's name."""
+    return F.element_at(F.split("path", "/"), -2)
+
+
+def listed_by(spark: SparkSession) -> AbstractContextManager[None]:
+    """Look at the files in a few tasks a slot, whatever they weigh: nothing of them is read."""
+    return configured(
+        spark,
+        spark__sql__files__openCostInBytes=1,
+        spark__sql__files__maxPartitionBytes=1 << 60,
+        spark__sql__files__minPartitionNum=2 * slots(spark),
+    )
 
 
 def bucket(of: int, url: str = "_metadata.file_path") -> Column:

@@ -16,7 +16,8 @@ from verger import engines
 from verger.decode import SIDE
 from verger.engines import EngineName, Graph
 from verger.errors import SettingsError, VergerError
-from verger.network import FILE, TOLERANCE, UNTRAINED_SEED, check, probe, reference, save
+from verger.network import FILE, UNTRAINED_SEED, save
+from verger.parity import TOLERANCE, check, probe, reference
 
 
 def convert(weights: Path | None, name: EngineName) -> dict[str, bytes]:

@@ -15,7 +15,15 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SIDE = 224  # pixels a side, the input of MobileNetV2 1.0
-FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+MAGIC = {  # how the files of each format that is read begin
+    "JPEG": (b"\xff\xd8\xff",),
+    "PNG": (b"\x89PNG\r\n\x1a\n",),
+    "WEBP": (b"RIFF",),
+    "GIF": (b"GIF87a", b"GIF89a"),
+    "BMP": (b"BM",),
+    "TIFF": (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"),
+}
+FORMATS = tuple(MAGIC)
 VERSION = "pillow-bicubic-224-rgb-white-1"  # change it with anything here that changes a pixel
 
 Pixels = NDArray[np.uint8]
@@ -83,10 +91,12 @@ class Decoder:
         return Decoded(_resize(image), width, height, "JPEG")
 
     def _any(self, data: bytes | memoryview) -> Decoded:
+        _check_webp(data)
         try:
             with Image.open(io.BytesIO(data), formats=FORMATS) as file:
                 kind = file.format or "?"
                 self._check_size(*file.size)
+                _check_whole(kind, data)
                 file.load()
                 image = ImageOps.exif_transpose(file) if self.exif else file
                 width, height = image.size
@@ -94,13 +104,37 @@ class Decoder:
         except BadImage:
             raise
         except UnidentifiedImageError:
-            raise BadImage("not an image", f"no {', '.join(FORMATS)} starts like this") from None
+            raise _unidentified(data) from None
         except Exception as error:  # Pillow's plugins raise whatever their parser meets, struct.error to SyntaxError
             raise _why(error) from error
 
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
             raise BadImage("too many pixels", f"{width}x{height}, more than {self.max_pixels}")
+
+
+def _check_whole(kind: str, data: bytes | memoryview) -> None:
+    """A PNG's checksums, which Pillow's decoder does not look at."""
+    if kind == "PNG":
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as file:
+            file.verify()
+
+
+def _check_webp(data: bytes | memoryview) -> None:
+    """The length that a WebP gives itself: libwebp does not say that a file was cut."""
+    if bytes(data[:4]) == b"RIFF" and bytes(data[8:12]) == b"WEBP":
+        length = int.from_bytes(data[4:8], "little") + 8
+        if length > len(data):
+            raise BadImage("truncated", f"{len(data)} of {length} bytes")
+
+
+def _unidentified(data: bytes | memoryview) -> BadImage:
+    """Why no format of Pillow's took the file: it is none, or its beginning is broken."""
+    start = bytes(data[:12])
+    kind = next((kind for kind, magics in MAGIC.items() if start.startswith(magics)), None)
+    if kind is None or (kind == "WEBP" and start[8:] != b"WEBP"):
+        return BadImage("not an image", f"no {', '.join(FORMATS)} starts like this")
+    return BadImage("damaged", f"starts as {kind}, but its header can't be read")
 
 
 def _why(error: Exception) -> BadImage:

@@ -30,20 +30,21 @@ def draw(fruit: str, number: int, side: int = SIDE) -> Image.Image:
     scale = 4 * side / 100
     canvas = Image.new("RGB", (4 * side, 4 * side), (255, 255, 255))
     pen = ImageDraw.Draw(canvas)
-    width = 130 * random_.uniform(0.85, 1.1)
+    width = random_.uniform(26, 34)
     half = (width * scale, width * ratio * scale)
-    centre = 200 * scale
+    centre = 50 * scale
+    warmth = [random_.uniform(0.9, 1.1) for _ in skin]
     for step in range(20):  # lighter towards the lamp
         shrink, light = 1 - step / 24, 0.6 + step / 40
-        shade = tuple(min(255, round(part * light * random_.uniform(0.97, 1.03))) for part in skin)
-        x, y = centre - step * 2 * scale, centre - step * 2.5 * scale
+        shade = tuple(min(255, round(part * light * warm)) for part, warm in zip(skin, warmth, strict=True))
+        x, y = centre - step * 0.4 * scale, centre - step * 0.5 * scale
         rx, ry = half[0] * shrink, half[1] * shrink
         pen.ellipse((x - rx, y - ry, x + rx, y + ry), fill=shade)
     for _ in range(spots):
         angle, reach = random_.uniform(0, 2 * math.pi), random_.uniform(0, 0.85)
         x = centre + math.cos(angle) * reach * half[0]
         y = centre + math.sin(angle) * reach * half[1]
-        r = random_.uniform(1.5, 5) * scale
+        r = random_.uniform(0.5, 1.8) * scale
         pen.ellipse((x - r, y - r, x + r, y + r), fill=tuple(round(part * 0.6) for part in skin))
     turned = canvas.rotate(random_.uniform(0, 360), Image.Resampling.BICUBIC, fillcolor=(255, 255, 255))
     return turned.filter(ImageFilter.GaussianBlur(scale / 2)).resize((side, side), Image.Resampling.LANCZOS)

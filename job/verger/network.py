@@ -1,4 +1,4 @@
-"""The network: MobileNetV2 without its classifier, its weights, and the proof that they are the right ones.
+"""The network: MobileNetV2 without its classifier, its weights, and the graph that engines are built from.
 
 MobileNetV2 1.0 at 224x224, ImageNet, global average pooling: 1,280 features an image, each a mean of ReLU6 outputs
 and so in [0, 6] (Sandler et al., https://arxiv.org/abs/1801.04381). Pixels are scaled to [-1, 1] inside the graph.
@@ -17,24 +17,15 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from verger import downloads
-from verger.decode import SIDE, Decoder
-from verger.engines import Engine, EngineName, Graph
+from verger.decode import Decoder
+from verger.engines import EngineName, Graph
 from verger.errors import SettingsError, VergerError
 
 FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{FILE}"
-TOLERANCE = 1e-3  # largest difference allowed between engines, and to the fingerprint
 UNTRAINED_SEED = 20
 GRAPH_VERSION = 1  # change it with anything here or in engines/ that changes a graph
-FINGERPRINT = Path(__file__).with_name("fingerprint.npy")
-
-
-class ParityError(VergerError):
-    """The engine does not compute what it should on this machine."""
 
 
 @dataclass(frozen=True)
@@ -63,28 +54,6 @@ class Weights:
         """Fingerprint of weights + preprocessing: equal names mean comparable features."""
         name = f"{self.sha256}/{decoder.version}"
         return f"mobilenetv2-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
-
-
-def probe() -> NDArray[np.uint8]:
-    """The fixed input of the fingerprint: uint8 [2, 224, 224, 3], from integer arithmetic, the same everywhere."""
-    y, x, colour = np.ogrid[:SIDE, :SIDE, :3]
-    rings = ((x - 90) ** 2 + (y - 120) ** 2) // (40 + 25 * colour)
-    waves = (x * (3 + colour) + y * 2) // 3 + ((x // 32 + y // 32) % 2) * 60
-    return (np.stack([rings, waves]) % 256).astype(np.uint8)
-
-
-def reference() -> NDArray[np.float32]:
-    """The features of `probe` by the ImageNet weights, float32 [2, 1280], as Keras computes them."""
-    values: NDArray[np.float32] = np.load(FINGERPRINT)
-    return values
-
-
-def check(engine: Engine, expected: NDArray[np.float32], what: str) -> float:
-    """The largest difference between the engine's features of the probe and `expected`; too large is a ParityError."""
-    difference = float(np.abs(engine.embed(probe()) - expected).max())
-    if not difference <= TOLERANCE:
-        raise ParityError(f"{what}: features of the probe are off by {difference:.3g}, allowed is {TOLERANCE}")
-    return difference
 
 
 def prepare(weights: Weights, decoder: Decoder, engine: EngineName, cache: Path) -> Graph:
@@ -117,11 +86,6 @@ def _convert(weights: Weights, engine: EngineName, folder: Path) -> None:
     if child.returncode != 0:
         message = child.stderr.strip().splitlines()[-1:] or [f"the conversion ended with {child.returncode}"]
         raise {2: SettingsError}.get(child.returncode, VergerError)(message[0])
-
-
-def expected(graph: Graph) -> NDArray[np.float32]:
-    """What TensorFlow computed for the probe when the graph was made, float32 [2, 1280]."""
-    return np.frombuffer(graph.files["expected.npy"], dtype=np.float32).reshape(2, -1)
 
 
 def _cached(folder: Path) -> dict[str, bytes] | None:

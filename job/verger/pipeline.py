@@ -22,7 +22,7 @@ from verger.catalog import Catalog, Counts, plan
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
-from verger.features import Counters, Features
+from verger.features import Features, new_counters
 from verger.lease import Lease
 from verger.locations import Location
 from verger.network import Weights
@@ -32,6 +32,7 @@ from verger.results import PROJECTION, Results
 from verger.settings import Settings
 from verger.statistics import Statistics
 from verger.store import Store, refuse_foreign
+from verger.workers import Counters
 
 MLLIB = f"{PROJECTION}/pipeline"
 
@@ -136,13 +137,12 @@ class Steps:
         settings, show = self.of.settings, self.of.show
         store = Store(self.spark, location, self.graph.model)
         with show.stage("listing"):
-            catalog = Catalog.of(self.spark, images, settings.include)
             known = store.known() if store.exists() else None
-            counts = catalog.count(known)
+            catalog, counts = Catalog.take(self.spark, images, settings.include, known)
         if counts.listed == 0:
             raise NothingToDo(f"--images {images}: no file matches --include {settings.include!r}; nothing to do")
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
-        counters = Counters.of(self.spark)
+        counters = new_counters(self.spark)
         rows = self._embed(catalog, store, counts, known, counters)
         embedded = reduction.embedded(rows)
         statistics = None
@@ -166,7 +166,7 @@ class Steps:
         if counts.new:
             work = plan(self.spark, counts, settings.commit_every, settings.partitions)
             features = Features(catalog, store, self.graph, self.decoder, self.of.name, settings.max_bytes, counters)
-            with self.of.show.stage("features", counts.new, lambda: (counters.done, int(counters.failed.value))):
+            with self.of.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
                     store.forget_passing_failures()
                 features.embed(counts, work, known, self.lease)
@@ -184,7 +184,7 @@ class Steps:
             if projection is None:  # no image has features
                 return failures.result(), 0
             projection.save(self.results.aside / PROJECTION, statistics)
-            saving = pool.submit(reduction.save_mllib, self.spark, projection, self.results.location(MLLIB))
+            saving = pool.submit(_save_mllib, self.spark, projection, self.results.location(MLLIB))
             self.results.write_parquet(reduction.project(embedded, projection))
             projected = self.results.write_csv()
             saving.result()
@@ -220,7 +220,7 @@ class Steps:
                 "failed": failed,
             },
             "failures": failures,
-            "work": {"files_read": int(counters.read.value), "images_embedded": int(counters.embedded.value)},
+            "work": {"files_read": counters.read.value, "images_embedded": counters.embedded.value},
             "engine": self.graph.engine,
             "model": self.graph.model,
             "explained_variance": None
@@ -241,6 +241,12 @@ class Steps:
                 **{name: version(name) for name in ("numpy", "pillow", "simplejpeg", "openvino", "pyarrow")},
             },
         }
+
+
+def _save_mllib(spark: SparkSession, projection: Projection, location: Location) -> None:
+    from verger import mllib  # slow to import: here, it is done while Spark projects
+
+    mllib.save(spark, projection, location)
 
 
 def refuse_bad_locations(images: Location, store: Location, results: Results) -> None:

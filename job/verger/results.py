@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as ds
+import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
 from verger.errors import SettingsError
@@ -60,14 +60,19 @@ class Results:
         with (self.aside / CSV).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "pcaFeatures"])
-            for batch in ds.dataset(self.aside / PARQUET, format="parquet").to_batches(batch_size=ROWS):
-                images += batch.num_rows
+            for batch in self._batches():
                 features = batch.column("pcaFeatures").cast(pa.list_(pa.string()))
                 texts = (f"[{text}]" for text in pc.binary_join(features, ",").to_pylist())
-                writer.writerows(
-                    zip(batch.column("path").to_pylist(), batch.column("label").to_pylist(), texts, strict=True)
-                )
+                paths, labels = batch.column("path").to_pylist(), batch.column("label").to_pylist()
+                writer.writerows(zip(paths, labels, texts, strict=True))
+                images += batch.num_rows
         return images
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        """The Parquet's rows, in the order of its files."""
+        for part in sorted((self.aside / PARQUET).glob("part-*")):
+            with pq.ParquetFile(part) as file:
+                yield from file.iter_batches(batch_size=ROWS)
 
     def write_failures(self, rows: DataFrame) -> dict[str, int]:
         """failures.csv from the failed rows of a store; returns how many for each kind of reason."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import pyspark
 from pyspark import SparkConf, SparkContext
+from pyspark.find_spark_home import _find_spark_home
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
@@ -52,12 +53,15 @@ def start(settings: Settings, run: str, log: Path, rehearsal: bool = False) -> S
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run this very environment
     if (home := java.home(settings.cache_dir)) is not None:
         os.environ["JAVA_HOME"] = str(home)
+    os.environ.setdefault("SPARK_HOME", _find_spark_home())  # type: ignore[no-untyped-call]  # else Spark's scripts start a Python to find it
+    os.environ.setdefault("SPARK_LAUNCHER_OPTS", " ".join(LOCAL_JVM))  # of the small JVM that starts the real one
     logging.getLogger("py4j").setLevel(logging.ERROR)
     conf = configuration(settings, run, rehearsal)
     log.parent.mkdir(parents=True, exist_ok=True)
     try:
         with log.open("ab") as sink:
-            gateway: Any = launch_gateway(conf, popen_kwargs={"stdout": sink, "stderr": sink})  # type: ignore[no-untyped-call]
+            output = {"stdout": sink, "stderr": sink}
+            gateway: Any = SparkContext._gateway or launch_gateway(conf, output)  # type: ignore[no-untyped-call]
         return SparkSession(SparkContext(gateway=gateway, conf=conf))
     except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
         last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

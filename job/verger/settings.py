@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
 from verger.locations import Location
-
-FEATURES = 1280  # channels of MobileNetV2's last convolution (https://arxiv.org/abs/1801.04381, table 2)
 
 
 def _location(text: str) -> str:
@@ -39,7 +38,7 @@ class Settings(BaseSettings):
     results: Uri | None = Field(None, description="Where Parquet, CSV, projection and manifest go.")
     projection: Uri | None = Field(None, description="The projection/ folder of an earlier run, or that run's results.")
     components: int = Field(100, ge=1, le=FEATURES, description="Principal components to keep.")
-    engine: Literal["openvino", "tensorflow"] = Field("openvino", description="What computes the features.")
+    engine: EngineName = Field("openvino", description="What computes the features.")
     weights: Path | None = Field(None, description="Keras MobileNetV2 no-top weights (.h5); else cached or downloaded.")
     untrained: bool = Field(False, description="Run with random weights: to try the job, never for real features.")
     overwrite: bool = Field(False, description="Replace what is in RESULTS, once the new results are complete.")
@@ -48,7 +47,7 @@ class Settings(BaseSettings):
     max_failed: Share = Field("1%", description="Failed images allowed, as a count or a share; more is exit code 4.")
     max_bytes: int = Field(64 << 20, ge=1, le=1 << 30, description="Largest image file, in bytes.")
     max_pixels: int = Field(100_000_000, ge=1, description="Largest image, in pixels (decompression bombs).")
-    commit_every: int | None = Field(None, ge=1, description="Images a commit; else about half a minute's work.")
+    commit_every: int | None = Field(None, ge=1, description="Images a commit; else about a minute's work.")
     partitions: int | None = Field(None, ge=1, description="Tasks an image batch is cut into; else planned.")
     master: str = Field("local[*]", min_length=1, description="Spark master, when not started by spark-submit.")
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of a local run's JVM.")

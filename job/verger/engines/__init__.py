@@ -14,8 +14,9 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+FEATURES = 1280  # channels of MobileNetV2's last convolution (https://arxiv.org/abs/1801.04381, table 2)
+
 EngineName = Literal["openvino", "tensorflow"]
-ENGINES: tuple[EngineName, ...] = ("openvino", "tensorflow")
 
 
 @dataclass(frozen=True)

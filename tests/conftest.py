@@ -1,0 +1,76 @@
+"""What the tests share: real images and weights where there are some, drawn images and untrained weights elsewhere."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from pyspark.sql import SparkSession
+from rich.console import Console
+from verger import drawing, session
+from verger.pipeline import Outcome, Run
+from verger.progress import Show
+from verger.settings import Settings
+
+Runner = Callable[..., Outcome]
+
+
+@pytest.fixture(scope="session")
+def weights() -> dict[str, object]:
+    """The settings of the best weights there are: VERGER_WEIGHTS, else untrained."""
+    named = os.environ.get("VERGER_WEIGHTS")
+    return {"weights": named} if named else {"untrained": True}
+
+
+@pytest.fixture(scope="session")
+def real_images() -> Path:
+    """Fruits-360's Test folder (VERGER_TEST_IMAGES), for tests of what real features are."""
+    named = os.environ.get("VERGER_TEST_IMAGES")
+    if not named or not os.environ.get("VERGER_WEIGHTS"):
+        pytest.skip("VERGER_TEST_IMAGES and VERGER_WEIGHTS name no real images and weights")
+    return Path(named)
+
+
+@pytest.fixture(scope="session")
+def orchard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """64 drawn images of 8 fruits."""
+    folder = tmp_path_factory.mktemp("orchard") / "images"
+    drawing.orchard(folder, 8)
+    return folder
+
+
+@pytest.fixture
+def run(weights: dict[str, object], tmp_path: Path) -> Runner:
+    """A run in this process, on STORE and RESULTS below tmp_path: run(images, components=5)."""
+
+    def run(images: Path, *, transform: bool = False, **given: object) -> Outcome:
+        places = {"store": str(tmp_path / "store"), "results": str(tmp_path / "results")}
+        settings = Settings.load(**{"images": str(images), "components": 5, **places, **weights, **given})
+        job = Run(settings, Show(Console(quiet=True)))
+        return job.transform() if transform else job.run()
+
+    return run
+
+
+@pytest.fixture
+def spark(tmp_path: Path) -> Iterator[SparkSession]:
+    """A session as a run has it."""
+    started = session.start(Settings.load(), "test", tmp_path / "spark.log")
+    yield started
+    started.stop()
+
+
+def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
+    """`verger ARGUMENTS` as a user types it."""
+    return subprocess.run(
+        [str(Path(sys.executable).with_name("verger")), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | environment,
+        check=False,
+    )
