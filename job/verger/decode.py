@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageFile, UnidentifiedImageError
 
 SIDE = 224  # pixels a side, the input of MobileNetV2 1.0
 MAGIC = {  # how the files of each format that is read begin
@@ -25,6 +25,17 @@ MAGIC = {  # how the files of each format that is read begin
 }
 FORMATS = tuple(MAGIC)
 VERSION = "pillow-bicubic-224-rgb-white-1"  # change it with anything here that changes a pixel
+
+ORIENTATION = ExifTags.Base.Orientation
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 Pixels = NDArray[np.uint8]
 
@@ -77,7 +88,7 @@ class Decoder:
 
     def _plain_jpeg(self, data: bytes | memoryview) -> Decoded | None:
         """The common case at three times Pillow's speed: same library, same pixels; None leaves it to Pillow."""
-        if bytes(data[:3]) != b"\xff\xd8\xff" or (self.exif and b"Exif\0" in bytes(data[: 64 << 10])):
+        if bytes(data[:3]) != b"\xff\xd8\xff" or (self.exif and b"Exif\0" in bytes(data)):
             return None
         try:
             height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
@@ -97,8 +108,7 @@ class Decoder:
                 kind = file.format or "?"
                 self._check_size(*file.size)
                 _check_whole(kind, data)
-                file.load()
-                image = ImageOps.exif_transpose(file) if self.exif else file
+                image = self._turned(file)
                 width, height = image.size
                 return Decoded(_resize(_rgb(image)), width, height, kind)
         except BadImage:
@@ -108,9 +118,27 @@ class Decoder:
         except Exception as error:  # Pillow's plugins raise whatever their parser meets, struct.error to SyntaxError
             raise _why(error) from error
 
+    def _turned(self, file: ImageFile.ImageFile) -> Image.Image:
+        """The loaded image, as its EXIF orientation says, or as it is stored."""
+        turn = _orientation(file)
+        if file.format == "TIFF":  # Pillow has turned these when they are loaded
+            turn = 1 if self.exif else {6: 8, 8: 6}.get(turn, turn)
+        elif not self.exif:
+            turn = 1
+        file.load()
+        return file.transpose(TURNS[turn]) if turn in TURNS else file
+
     def _check_size(self, width: int, height: int) -> None:
         if width * height > self.max_pixels:
             raise BadImage("too many pixels", f"{width}x{height}, more than {self.max_pixels}")
+
+
+def _orientation(file: ImageFile.ImageFile) -> int:
+    """The EXIF orientation, 1 (upright) where there is none or none that can be read: the pixels are whole."""
+    try:
+        return int(file.getexif().get(ORIENTATION, 1))
+    except Exception:  # whatever the parser of a broken header meets
+        return 1
 
 
 def _check_whole(kind: str, data: bytes | memoryview) -> None:

@@ -30,7 +30,7 @@ def fetch(url: str, target: Path, *, sha256: str | None = None, tell: Tell | Non
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        digest = _stream(url, partial, tell)
+        digest = _stream(url, target.name, partial, tell)
         if sha256 is not None and digest != sha256:
             raise DownloadError(f"{url}: sha256 {digest} is not the pinned {sha256}; the file was changed on its way")
         partial.replace(target)
@@ -39,7 +39,7 @@ def fetch(url: str, target: Path, *, sha256: str | None = None, tell: Tell | Non
     return target
 
 
-def _stream(url: str, target: Path, tell: Tell | None) -> str:
+def _stream(url: str, name: str, target: Path, tell: Tell | None) -> str:
     digest = hashlib.sha256()
     pool = urllib3.PoolManager(retries=RETRIES, timeout=TIMEOUT)
     try:
@@ -52,7 +52,7 @@ def _stream(url: str, target: Path, tell: Tell | None) -> str:
                 digest.update(chunk)
                 done += len(chunk)
                 if tell is not None:
-                    tell(target.name.split(".")[1], done, total)
+                    tell(name, done, total)
             if total and done != total:
                 raise DownloadError(f"{url}: {done} of {total} bytes came; try again")
     except urllib3.exceptions.HTTPError as error:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -21,12 +22,15 @@ ROWS = (
 )
 
 
+COMMITS_AT_A_TIME = 2
+
+
 def new_counters(spark: SparkSession) -> Counters:
     sc = spark.sparkContext
     return Counters(sc.accumulator(0), sc.accumulator(0), sc.accumulator(0))
 
 
-@dataclass
+@dataclass(frozen=True)
 class Features:
     """The driver's side: new images into the store, commit by commit."""
 
@@ -37,31 +41,42 @@ class Features:
     run: str
     max_bytes: int
     counters: Counters
-    commits: int = field(default=0, init=False)
 
     def embed(self, counts: Counts, plan: Plan, known: DataFrame | None, lease: Lease) -> None:
-        """Embed and commit what is new; a run that is killed loses the commit it was at, and no more."""
+        """Embed and commit what is new; a run that is killed loses the commits it was at, and no more.
+
+        Two commits are under way at a time, so that one's last tasks and its transaction leave no core idle.
+        """
         spark = self.store.spark
         threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-        broadcast = spark.sparkContext.broadcast(self.graph)
-        embedder = Embedder(broadcast, self.graph.engine, self.graph.model, self.decoder, threads, self.counters)
-        everything = counts.new == counts.listed
-        new = None if everything else self.catalog.new(known).select("url").persist()
-        for number in range(plan.commits):
-            wanted = bucket(plan.commits) == number
-            if new is not None:  # bounded by the size of a commit
-                urls = [row.url for row in new.where(bucket(plan.commits, "url") == number).collect()]
-                wanted = F.col("_metadata.file_path").isin(urls)
+        graph = spark.sparkContext.broadcast(self.graph)
+        embedder = Embedder(graph, self.graph.engine, self.graph.model, self.decoder, threads, self.counters)
+        whole = counts.new == counts.listed
+        new = None if whole else self.catalog.new(known).select("url").persist()
+
+        def commit(number: int) -> None:
             lease.check()
+            self.store.append(self._rows(embedder, self._chosen(plan, number, new)))
+
+        pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
+        try:
             with configured(spark, **plan.settings()):
-                self.store.append(self._rows(embedder, None if plan.commits == 1 and new is None else wanted))
-            self.commits += 1
+                for done in [pool.submit(commit, number) for number in range(plan.commits)]:
+                    done.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
         if new is not None:
             new.unpersist()
-        broadcast.unpersist()
 
-    def _rows(self, embedder: Embedder, wanted: object) -> DataFrame:
-        files = self.catalog.files if wanted is None else self.catalog.files.where(wanted)  # type: ignore[arg-type]
+    def _chosen(self, plan: Plan, number: int, new: DataFrame | None) -> DataFrame:
+        """The files of one commit: pruned by Spark before any is opened."""
+        files = self.catalog.files
+        if new is not None:  # names are collected for one commit at a time
+            urls = [row.url for row in new.where(bucket(plan.commits, "url") == number).collect()]
+            return files.where(F.col("_metadata.file_path").isin(urls))
+        return files if plan.commits == 1 else files.where(bucket(plan.commits) == number)
+
+    def _rows(self, embedder: Embedder, files: DataFrame) -> DataFrame:
         images = files.where(F.col("length") <= self.max_bytes).select(
             "path", F.col("length").alias("size"), F.col("modificationTime").alias("modified"), "content"
         )

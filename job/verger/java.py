@@ -53,6 +53,9 @@ def _version(java: str | None) -> int:
     """The feature release of a `java`, 0 for none."""
     if java is None or not Path(java).exists():
         return 0
-    printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    try:
+        printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:  # not executable, or for another machine
+        return 0
     found = re.search(r'version "(\d+)', printed)
     return int(found[1]) if found else 0

@@ -29,17 +29,17 @@ class Location:
             raise SettingsError("a location is empty; give a folder or s3://bucket/prefix")
         match = _SCHEME.match(text)
         if match is None:
-            return cls("file", str(Path(text).expanduser().absolute()))
+            return cls("file", _absolute(text))
         scheme, rest = match[1].lower(), text[match.end() :]
         if scheme == "file":
             # As Hadoop reads it: what follows is a path; only file:// is a URL with escapes.
             path = unquote(rest) if match[2] else rest
             if not path.startswith("/"):
                 raise SettingsError(f"{text}: a file: location needs an absolute path; write file:///folder")
-            return cls("file", str(Path(path)))
+            return cls("file", _absolute(path))
         if scheme in ("s3", "s3a"):
-            bucket_and_key = rest.strip("/")
-            if not bucket_and_key:
+            bucket_and_key = rest.rstrip("/")
+            if not bucket_and_key or bucket_and_key.startswith("/"):
                 raise SettingsError(f"{text}: no bucket; write s3://bucket/prefix")
             return cls("s3a", bucket_and_key)
         raise SettingsError(f"{text}: unknown scheme {scheme}:; use a local folder, file:// or s3://")
@@ -61,7 +61,15 @@ class Location:
         return Path(self.path)
 
     def __truediv__(self, name: str) -> Location:
-        return Location(self.scheme, f"{self.path}/{name}")
+        return Location(self.scheme, f"{self.path.rstrip('/')}/{name}")
 
     def __str__(self) -> str:
         return self.path if self.is_local else f"s3://{self.path}"
+
+
+def _absolute(path: str) -> str:
+    """The absolute path, with one leading slash: two would make a host of the first name."""
+    try:
+        return "/" + str(Path(path).expanduser().absolute()).lstrip("/")
+    except RuntimeError as error:  # ~nobody
+        raise SettingsError(f"{path}: {error}; give the folder's whole path") from error

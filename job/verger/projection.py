@@ -7,6 +7,7 @@ components. As in MLlib, standard deviations divide by n - 1, and a column that 
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,11 +85,11 @@ class Projection:
             summary = json.loads((folder / MANIFEST).read_text())
             with np.load(folder / FILE) as arrays:
                 parts = {name: arrays[name] for name in ("mean", "std", "components", "explained")}
-        except (OSError, ValueError, KeyError) as error:
+            return cls(**parts, n=int(summary["images"]), model=str(summary["model"]))
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise SettingsError(
                 f"--projection {folder}: no projection to read ({error}); give RESULTS/projection of a finished run"
             ) from error
-        return cls(**parts, n=summary["images"], model=summary["model"])
 
 
 def _inverse(std: Floats) -> Floats:

@@ -108,7 +108,7 @@ class Results:
             for source, target in moves:
                 source.rename(target)
                 done.append((source, target))
-        except OSError:
+        except BaseException:  # Ctrl-C as well
             for source, target in reversed(done):
                 target.rename(source)
             raise

@@ -7,11 +7,12 @@ are all made from these fields: a new setting is one line here.
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from verger.engines import FEATURES, EngineName
@@ -20,12 +21,21 @@ from verger.locations import Location
 
 
 def _location(text: str) -> str:
-    Location.parse(text)
+    try:
+        Location.parse(text)
+    except SettingsError as error:
+        raise ValueError(str(error)) from error
+    return text
+
+
+def _share(text: str) -> str:
+    if not re.fullmatch(r"\d+|\d+(\.\d+)?%", text):
+        raise ValueError(f"{text}: neither a count nor a share; write 10 or 1%")
     return text
 
 
 Uri = Annotated[str, AfterValidator(_location)]
-Share = Annotated[str, Field(pattern=r"^(\d+|\d+(\.\d+)?%)$")]
+Share = Annotated[str, BeforeValidator(str), AfterValidator(_share)]
 
 
 class Settings(BaseSettings):
@@ -92,7 +102,7 @@ class Settings(BaseSettings):
     def failed_allowed(self, listed: int) -> int:
         """How many of `listed` images may fail before the run does."""
         if self.max_failed.endswith("%"):
-            return int(listed * float(self.max_failed[:-1]) / 100)
+            return int(listed * Fraction(self.max_failed[:-1]) / 100)
         return int(self.max_failed)
 
 
@@ -113,7 +123,7 @@ class _YamlFile(PydanticBaseSettingsSource):
             content = yaml.safe_load(Path(self._file).expanduser().read_text())
         except OSError as error:
             raise SettingsError(f"--config {self._file}: {error.strerror}; give a readable YAML file") from error
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
             detail = re.sub(r"\s+", " ", str(error))
             raise SettingsError(f"--config {self._file}: not YAML ({detail}); write 'name: value' lines") from error
         if not isinstance(content or {}, dict):

@@ -38,12 +38,12 @@ class Statistics:
         n, d = rows.shape
         if n == 0:
             return cls.empty(d)
+        if not np.isfinite(rows).all():
+            raise VergerError("a feature is not a finite number; the store is damaged: erase those rows and run again")
         # Shifted by the first row, a constant column is exactly zero, and so are its mean and its variance.
         shift = rows[0].astype(np.float64)
         block = rows - shift
         mean = block.mean(axis=0)
-        if not np.isfinite(mean).all():
-            raise VergerError("a feature is not a finite number; the store is damaged: erase those rows and run again")
         block -= mean
         return cls(n, shift + mean, block.T @ block)
 
@@ -54,7 +54,7 @@ class Statistics:
         n = self.n + other.n
         delta = other.mean - self.mean
         mean = self.mean + delta * (other.n / n)
-        scatter = self.scatter + other.scatter + np.outer(delta, delta * (self.n * other.n / n))
+        scatter = self.scatter + other.scatter + np.outer(delta, delta) * (self.n * other.n / n)
         return Statistics(n, mean, scatter)
 
     @property
