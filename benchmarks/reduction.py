@@ -93,7 +93,7 @@ def write(folder: Path, rows: int) -> None:
 def start(jvm: str, log: Path) -> SparkSession:
     """A session on two cores, with Verger's own settings or the notebook's."""
     if jvm == "verger":
-        return session.start(Settings.load(master="local[2]"), "reduction", log)
+        return session.Launch(Settings.load(master="local[2]")).session()
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("reduction").master("local[2]").config("spark.driver.memory", "2g")

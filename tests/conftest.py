@@ -57,9 +57,9 @@ def run(weights: dict[str, object], tmp_path: Path) -> Runner:
 
 
 @pytest.fixture
-def spark(tmp_path: Path) -> Iterator[SparkSession]:
+def spark() -> Iterator[SparkSession]:
     """A session as a run has it."""
-    started = session.start(Settings.load(), "test", tmp_path / "spark.log")
+    started = session.Launch(Settings.load()).session()
     yield started
     started.stop()
 

@@ -26,9 +26,9 @@ def three_fruits(real_images: Path, tmp_path: Path) -> Path:
     return folder
 
 
-def features(store: Path, log: Path) -> dict[str, list[float]]:
+def features(store: Path) -> dict[str, list[float]]:
     """The store's features by Fruit/file.jpg."""
-    spark: SparkSession = session.start(Settings.load(), "test", log)
+    spark: SparkSession = session.Launch(Settings.load()).session()
     table = spark.read.format("delta").load(Location.parse(str(store)).uri)
     rows = table.where("status = 'embedded'").select("path", "features").collect()
     spark.stop()
@@ -40,7 +40,7 @@ def test_features_are_the_notebooks(run: Runner, real_images: Path, tmp_path: Pa
     (tmp_path / "fruit").mkdir()
     (tmp_path / "fruit" / "Pineapple").symlink_to(real_images / "Pineapple")
     run(tmp_path / "fruit", engine=engine)
-    found = features(tmp_path / "store", tmp_path / "spark.log")
+    found = features(tmp_path / "store")
     assert found["Pineapple/24_100.jpg"][0] == 0.0
     assert found["Pineapple/24_100.jpg"][1] == pytest.approx(4.10719, abs=5e-5)
     assert found["Pineapple/197_100.jpg"][1] == pytest.approx(3.66763, abs=5e-5)

@@ -169,7 +169,7 @@ class Plan:
         """Tasks are equal in count and bytes, and a multiple of the slots, so that all end together."""
         commits = ceil(counts.new / (commit_every or COMMIT * slots))
         images, size = ceil(counts.new / commits), ceil(counts.new_bytes / commits)
-        rounds = max(ceil(images / slots / 512), ceil(size / slots / TASK_BYTES), min(4, ceil(images / slots / 32)))
+        rounds = max(ceil(images / slots / 1024), ceil(size / slots / TASK_BYTES), min(3, ceil(images / slots / 32)))
         tasks = min(partitions or rounds * slots, images)
         rows = max(1, min(ARROW_ROWS, ARROW_BYTES // max(counts.largest, 1)))
         # Spark closes a task when the next file would pass the limit: half an image's cost keeps equal ones apart, and

@@ -80,20 +80,14 @@ def verger(version: Annotated[bool, typer.Option("--version", help="Print the ve
 @with_settings(*FOLDERS, "components", *COMPUTING)
 def run(settings: Settings) -> None:
     """Embed the new images of a folder, then standardise and reduce the features of all of them."""
-    from verger.pipeline import Run
-
-    job = Run(settings, _show())
-    _tell(job.run())
+    _tell(_job(settings).run())
 
 
 @app.command()
 @with_settings(*FOLDERS, "projection", *COMPUTING)
 def transform(settings: Settings) -> None:
     """Put images through the projection of an earlier run."""
-    from verger.pipeline import Run
-
-    job = Run(settings, _show())
-    _tell(job.transform())
+    _tell(_job(settings).transform())
 
 
 @app.command()
@@ -112,6 +106,18 @@ def demo(settings: Settings) -> None:
     from verger.demo import demo as run_demo
 
     _tell(run_demo(settings, _show()))
+
+
+def _job(settings: Settings) -> Any:
+    """The job, with its JVM on the way: that takes seconds, which the imports of the rest can share."""
+    from verger.session import Launch
+
+    for name in FOLDERS:
+        settings.location(name)
+    launch = Launch(settings)
+    from verger.pipeline import Run
+
+    return Run(settings, _show(), launch)
 
 
 def _show() -> Any:

@@ -12,7 +12,7 @@ from verger.catalog import KEY, Catalog, Counts, Plan, bucket, label
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.lease import Lease
-from verger.session import configured
+from verger.session import configured, slots
 from verger.store import Store
 from verger.workers import Counters, Embedder
 
@@ -30,17 +30,28 @@ def new_counters(spark: SparkSession) -> Counters:
     return Counters(sc.accumulator(0), sc.accumulator(0), sc.accumulator(0))
 
 
+def new_embedder(spark: SparkSession, graph: Graph, decoder: Decoder) -> Embedder:
+    """What workers embed with: the graph is broadcast, threads are a task's cores."""
+    threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
+    broadcast = spark.sparkContext.broadcast(graph)
+    return Embedder(broadcast, graph.engine, graph.model, decoder, threads, new_counters(spark))
+
+
+def warm(spark: SparkSession, embedder: Embedder) -> None:
+    """Start a worker a slot and build its engine, while the driver is still busy with the listing."""
+    tasks = max(1, slots(spark) // 2)
+    spark.range(0, tasks, 1, tasks).mapInArrow(embedder.warm, "id bigint").write.format("noop").mode("append").save()
+
+
 @dataclass(frozen=True)
 class Features:
     """The driver's side: new images into the store, commit by commit."""
 
     catalog: Catalog
     store: Store
-    graph: Graph
-    decoder: Decoder
+    embedder: Embedder
     run: str
     max_bytes: int
-    counters: Counters
 
     def embed(self, counts: Counts, plan: Plan, known: DataFrame | None, lease: Lease) -> None:
         """Embed and commit what is new; a run that is killed loses the commits it was at, and no more.
@@ -48,15 +59,12 @@ class Features:
         Two commits are under way at a time, so that one's last tasks and its transaction leave no core idle.
         """
         spark = self.store.spark
-        threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-        graph = spark.sparkContext.broadcast(self.graph)
-        embedder = Embedder(graph, self.graph.engine, self.graph.model, self.decoder, threads, self.counters)
         whole = counts.new == counts.listed
         new = None if whole else self.catalog.new(known).select("url").persist()
 
         def commit(number: int) -> None:
             lease.check()
-            self.store.append(self._rows(embedder, self._chosen(plan, number, new)))
+            self.store.append(self._rows(self._chosen(plan, number, new)))
 
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         try:
@@ -76,17 +84,17 @@ class Features:
             return files.where(F.col("_metadata.file_path").isin(urls))
         return files if plan.commits == 1 else files.where(bucket(plan.commits) == number)
 
-    def _rows(self, embedder: Embedder, files: DataFrame) -> DataFrame:
+    def _rows(self, files: DataFrame) -> DataFrame:
         images = files.where(F.col("length") <= self.max_bytes).select(
             "path", F.col("length").alias("size"), F.col("modificationTime").alias("modified"), "content"
         )
-        return self._complete(images.mapInArrow(embedder, ROWS))
+        return self._complete(images.mapInArrow(self.embedder, ROWS))
 
     def _complete(self, rows: DataFrame) -> DataFrame:
         return rows.select(
             "*",
             label().alias("label"),
-            F.lit(self.graph.model).alias("model"),
+            F.lit(self.embedder.model).alias("model"),
             F.lit(self.run).alias("run"),
         )
 

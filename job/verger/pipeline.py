@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -17,22 +16,23 @@ from typing import Any
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from verger import __version__, network, reduction, session
+from verger import __version__, mllib, network, reduction, session
 from verger.catalog import Catalog, Counts, plan
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
-from verger.features import Features, new_counters
+from verger.features import Features, new_embedder, warm
 from verger.lease import Lease
 from verger.locations import Location
 from verger.network import Weights
 from verger.progress import Show
 from verger.projection import Projection
 from verger.results import PROJECTION, Results
+from verger.session import Launch
 from verger.settings import Settings
 from verger.statistics import Statistics
 from verger.store import Store, refuse_foreign
-from verger.workers import Counters
+from verger.workers import Counters, Embedder
 
 MLLIB = f"{PROJECTION}/pipeline"
 
@@ -51,9 +51,8 @@ class Run:
 
     settings: Settings
     show: Show
-    name: str = field(default_factory=lambda: f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}")
+    launch: Launch | None = None  # a JVM that is starting already
     began: float = field(default_factory=time.monotonic)
-    rehearsal: bool = False  # the JVM writes its class archive at the end: see `prepare`
 
     def run(self) -> Outcome:
         """Features, statistics, projection, results."""
@@ -63,17 +62,13 @@ class Run:
         """New images through the projection of an earlier run."""
         return self._run(Projection.load(self.settings.location("projection").local))
 
-    @property
-    def log(self) -> Path:
-        """Where Spark's own output goes."""
-        return self.settings.cache_dir / "logs" / f"{self.name}.log"
-
     def _run(self, projection: Projection | None) -> Outcome:
         images, store = self.settings.location("images"), self.settings.location("store")
-        results = Results(self.settings.location("results").local, self.name, self.settings.overwrite)
+        launch = self.launch or Launch(self.settings)
+        results = Results(self.settings.location("results").local, launch.name, self.settings.overwrite)
         refuse_bad_locations(images, store, results)
         decoder = Decoder(exif=self.settings.exif, max_pixels=self.settings.max_pixels)
-        with Lease(store.local, self.name) as lease, self._started(decoder) as (spark, graph, weights):
+        with Lease(store.local, launch.name) as lease, self._started(launch, decoder) as (spark, graph, weights):
             if projection is not None and projection.model != graph.model:
                 raise SettingsError(
                     f"--projection: made from features of model {projection.model}, these images give {graph.model}; "
@@ -81,7 +76,7 @@ class Run:
                 )
             results.aside.mkdir(parents=True)
             try:
-                steps = Steps(self, spark, graph, decoder, results, lease)
+                steps = Steps(self.settings, self.show, launch, self.began, spark, graph, decoder, results, lease)
                 manifest = steps.go(images, store, projection)
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)
@@ -92,13 +87,13 @@ class Run:
         return Outcome(results.folder, manifest)
 
     @contextmanager
-    def _started(self, decoder: Decoder) -> Iterator[tuple[SparkSession, Graph, Weights]]:
+    def _started(self, launch: Launch, decoder: Decoder) -> Iterator[tuple[SparkSession, Graph, Weights]]:
         """Spark, started while the graph is made or read."""
         settings = self.settings
         with self.show.stage("start"), ThreadPoolExecutor(1) as pool:
             cache = settings.cache_dir
             weights = Weights(None) if settings.untrained else Weights.find(settings.weights, cache, self.show.download)
-            starting = pool.submit(session.start, settings, self.name, self.log, self.rehearsal)
+            starting = pool.submit(launch.session)
             try:
                 graph = network.prepare(weights, decoder, settings.engine, cache)
             except BaseException:
@@ -109,7 +104,7 @@ class Run:
         try:
             yield spark, graph, weights
         finally:
-            session.end(spark) if self.rehearsal else spark.stop()
+            session.end(spark) if launch.rehearsal else spark.stop()
 
     def _judge(self, manifest: dict[str, Any]) -> None:
         images = manifest["images"]
@@ -126,7 +121,10 @@ class Run:
 class Steps:
     """The steps of a run, once Spark and the graph are there."""
 
-    of: Run
+    settings: Settings
+    show: Show
+    launch: Launch
+    began: float
     spark: SparkSession
     graph: Graph
     decoder: Decoder
@@ -134,16 +132,18 @@ class Steps:
     lease: Lease
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
-        settings, show = self.of.settings, self.of.show
+        settings, show = self.settings, self.show
         store = Store(self.spark, location, self.graph.model)
-        with show.stage("listing"):
-            known = store.known() if store.exists() else None
+        known = store.known() if store.exists() else None
+        embedder = new_embedder(self.spark, self.graph, self.decoder)
+        with show.stage("listing"), ThreadPoolExecutor(1) as pool:
+            if known is None and settings.master.startswith("local"):
+                pool.submit(warm, self.spark, embedder)
             catalog, counts = Catalog.take(self.spark, images, settings.include, known)
         if counts.listed == 0:
             raise NothingToDo(f"--images {images}: no file matches --include {settings.include!r}; nothing to do")
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
-        counters = new_counters(self.spark)
-        rows = self._embed(catalog, store, counts, known, counters)
+        rows = self._embed(catalog, store, counts, known, embedder)
         embedded = reduction.embedded(rows)
         statistics = None
         if projection is None:
@@ -155,18 +155,18 @@ class Steps:
             failures, projected = self._write(rows, embedded, projection, statistics)
         failed = sum(failures.values())
         self._reconcile(counts, projected, failed)
-        return self._manifest(counts, counters, failures, projected, projection, location)
+        return self._manifest(counts, embedder.counters, failures, projected, projection, location)
 
     def _embed(
-        self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None, counters: Counters
+        self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None, embedder: Embedder
     ) -> DataFrame:
         """Embed what is new; the store's rows of this listing."""
-        settings = self.of.settings
+        settings, counters = self.settings, embedder.counters
         others = counts.others
         if counts.new:
             work = plan(self.spark, counts, settings.commit_every, settings.partitions)
-            features = Features(catalog, store, self.graph, self.decoder, self.of.name, settings.max_bytes, counters)
-            with self.of.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
+            features = Features(catalog, store, embedder, self.launch.name, settings.max_bytes)
+            with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
                     store.forget_passing_failures()
                 features.embed(counts, work, known, self.lease)
@@ -184,7 +184,7 @@ class Steps:
             if projection is None:  # no image has features
                 return failures.result(), 0
             projection.save(self.results.aside / PROJECTION, statistics)
-            saving = pool.submit(_save_mllib, self.spark, projection, self.results.location(MLLIB))
+            saving = pool.submit(mllib.save, self.spark, projection, self.results.location(MLLIB))
             self.results.write_parquet(reduction.project(embedded, projection))
             projected = self.results.write_csv()
             saving.result()
@@ -195,7 +195,7 @@ class Steps:
         if counts.listed != projected + failed:
             raise VergerError(
                 f"{counts.listed} images were listed, but {projected} have results and {failed} failed: nothing was "
-                f"published; run again, and report this with {self.of.log}"
+                f"published; run again, and report this with {self.launch.log}"
             )
 
     def _manifest(
@@ -207,11 +207,11 @@ class Steps:
         projection: Projection | None,
         store: Location,
     ) -> dict[str, Any]:
-        seconds = time.monotonic() - self.of.began
+        seconds = time.monotonic() - self.began
         failed = sum(failures.values())
-        settings = self.of.settings
+        settings = self.settings
         return {
-            "run": self.of.name,
+            "run": self.launch.name,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
             "images": {
                 "listed": counts.listed,
@@ -226,7 +226,7 @@ class Steps:
             "explained_variance": None
             if projection is None
             else {"sum": float(projection.explained.sum()), "components": projection.explained.tolist()},
-            "seconds": {**self.of.show.seconds, "total": round(seconds, 3)},
+            "seconds": {**self.show.seconds, "total": round(seconds, 3)},
             "images_per_second": round(counts.listed / seconds, 1),
             "locations": {
                 "images": str(settings.location("images")),
@@ -241,12 +241,6 @@ class Steps:
                 **{name: version(name) for name in ("numpy", "pillow", "simplejpeg", "openvino", "pyarrow")},
             },
         }
-
-
-def _save_mllib(spark: SparkSession, projection: Projection, location: Location) -> None:
-    from verger import mllib  # slow to import: here, it is done while Spark projects
-
-    mllib.save(spark, projection, location)
 
 
 def refuse_bad_locations(images: Location, store: Location, results: Results) -> None:

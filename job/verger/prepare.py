@@ -13,6 +13,7 @@ from verger.errors import VergerError
 from verger.network import Weights
 from verger.pipeline import Run
 from verger.progress import Show
+from verger.session import Launch
 from verger.settings import Settings
 
 REHEARSED = 4  # drawn images of each fruit
@@ -41,7 +42,7 @@ def prepare(settings: Settings, show: Show) -> None:
         drawing.orchard(Path(folder, "images"), REHEARSED)
         places = {name: f"{folder}/{name}" for name in ("images", "store", "results")}
         rehearsed = settings.model_copy(update={**places, "components": 2})
-        Run(rehearsed, show, rehearsal=True).run()
+        Run(rehearsed, show, Launch(rehearsed, rehearsal=True)).run()
     show.say(f"ready: {cache}")
 
 

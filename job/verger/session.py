@@ -6,8 +6,11 @@ import hashlib
 import logging
 import os
 import sys
+import threading
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -39,33 +42,66 @@ LOCAL = {
     "spark.driver.host": "127.0.0.1",
     "spark.ui.enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.writeChecksumFile.enabled": "false",
     "spark.sql.adaptive.enabled": "false",
 }
 # A local run is over before the optimising compiler pays, and its heap is small.
 LOCAL_JVM = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xss4m")
+LOCAL_HEAP = ("-Xmn256m",)  # grown from nothing, it is collected twenty times before the first image
 
 
-def start(settings: Settings, run: str, log: Path, rehearsal: bool = False) -> SparkSession:
-    """Start the JVM and Spark; what they print goes to `log`. A VergerError says where to look when they don't start.
+class Launch:
+    """A JVM that starts in the background from the moment this is made, and then Spark in it.
 
-    A rehearsal's JVM writes the class archive when it ends (see `end`).
+    Usage: Launch(settings).session()
     """
+
+    def __init__(self, settings: Settings, rehearsal: bool = False) -> None:
+        """A rehearsal's JVM writes the class archive when it ends (see `end`)."""
+        self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+        self.log = settings.cache_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
+        self.rehearsal = rehearsal
+        self._settings = settings
+        self._conf: SparkConf | None = None
+        self._gateway: Any = None
+        self._error: Exception | None = None
+        self._thread = threading.Thread(target=self._launch, name="verger-jvm", daemon=True)
+        self._thread.start()
+
+    def session(self) -> SparkSession:
+        """The session, once it is there; a VergerError says where to look when it does not start."""
+        self._thread.join()
+        try:
+            if self._error is not None:
+                raise self._error
+            return SparkSession(SparkContext(gateway=self._gateway, conf=self._conf))
+        except VergerError:
+            raise
+        except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
+            last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+            raise VergerError(f"Spark did not start: {last.strip()}; see {self.log}") from error
+
+    def _launch(self) -> None:
+        try:
+            self._conf = configuration(self._settings, self.name, self.rehearsal)
+            _environment(self._settings)
+            self.log.parent.mkdir(parents=True, exist_ok=True)
+            with self.log.open("ab") as sink:
+                output = {"stdout": sink, "stderr": sink}
+                self._gateway = SparkContext._gateway or launch_gateway(self._conf, output)  # type: ignore[no-untyped-call]
+        except Exception as error:  # told by `session`, in the thread that waits for it
+            self._error = error
+
+
+def _environment(settings: Settings) -> None:
+    """What Spark's scripts and workers look for in the environment."""
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run this very environment
     if (home := java.home(settings.cache_dir)) is not None:
         os.environ["JAVA_HOME"] = str(home)
-    os.environ.setdefault("SPARK_HOME", _find_spark_home())  # type: ignore[no-untyped-call]  # else Spark's scripts start a Python to find it
+    spark_home = _find_spark_home()  # type: ignore[no-untyped-call]
+    os.environ.setdefault("SPARK_HOME", spark_home)  # else Spark's scripts start a Python to find it
     os.environ.setdefault("SPARK_LAUNCHER_OPTS", " ".join(LOCAL_JVM))  # of the small JVM that starts the real one
     logging.getLogger("py4j").setLevel(logging.ERROR)
-    conf = configuration(settings, run, rehearsal)
-    log.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        with log.open("ab") as sink:
-            output = {"stdout": sink, "stderr": sink}
-            gateway: Any = SparkContext._gateway or launch_gateway(conf, output)  # type: ignore[no-untyped-call]
-        return SparkSession(SparkContext(gateway=gateway, conf=conf))
-    except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
-        last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise VergerError(f"Spark did not start: {last.strip()}; see {log}") from error
 
 
 def configuration(settings: Settings, run: str, rehearsal: bool = False) -> SparkConf:
@@ -83,7 +119,7 @@ def configuration(settings: Settings, run: str, rehearsal: bool = False) -> Spar
     if settings.master.startswith("local"):
         archive = "ArchiveClassesAtExit" if rehearsal else "SharedArchiveFile"
         values |= LOCAL | {"spark.driver.memory": settings.driver_memory}
-        options += [*LOCAL_JVM, f"-XX:{archive}={class_archive(settings.cache_dir)}", "-Xlog:disable"]
+        options += [*LOCAL_JVM, *LOCAL_HEAP, f"-XX:{archive}={class_archive(settings.cache_dir)}", "-Xlog:disable"]
     values["spark.driver.extraJavaOptions"] = " ".join(options)
     return SparkConf(loadDefaults=False).setAll(list(values.items()))
 

@@ -71,6 +71,11 @@ class Embedder:
             engine = engine or worker_engine(self.engine, self.model, self.threads, self._build)
             yield self._embed(batch, engine)
 
+    def warm(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Build this process's engine, so that the first images find it."""
+        yield from batches
+        worker_engine(self.engine, self.model, self.threads, self._build)
+
     def _build(self) -> Engine:
         """Build the engine, and see that it computes on this very CPU what TensorFlow did on the driver's."""
         graph = self.graph.value
