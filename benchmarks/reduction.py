@@ -51,7 +51,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="verger-bench-") as folder:
         rows = Path(folder, "rows")
         write(rows, options.rows)
-        spark = start(options.jvm, Path(folder, "spark.log"))
+        spark = start(options.jvm)
         contenders: dict[str, Callable[[DataFrame, int], Shares]] = {"mllib": mllib, "verger": verger}
         seconds: dict[str, list[float]] = {name: [] for name in contenders}
         shares: dict[str, Shares] = {}
@@ -90,7 +90,7 @@ def write(folder: Path, rows: int) -> None:
         pq.write_table(pa.table(columns), folder / f"{number}.parquet", use_dictionary=False)
 
 
-def start(jvm: str, log: Path) -> SparkSession:
+def start(jvm: str) -> SparkSession:
     """A session on two cores, with Verger's own settings or the notebook's."""
     if jvm == "verger":
         return session.Launch(Settings.load(master="local[2]")).session()

@@ -66,6 +66,8 @@ class Features:
             lease.check()
             self.store.append(self._rows(self._chosen(plan, number, new)))
 
+        if plan.commits > 1 and not self.store.exists():
+            self.store.create()
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         try:
             with configured(spark, **plan.settings()):

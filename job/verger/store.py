@@ -32,6 +32,11 @@ class Store:
     def exists(self) -> bool:
         return (self.location.local / "_delta_log").is_dir()
 
+    def create(self) -> None:
+        """An empty table: two first appends at a time would each want to be its beginning."""
+        columns = (column.split(maxsplit=1) for column in SCHEMA.split(", "))
+        self.append(self.spark.range(0).selectExpr(*(f"CAST(NULL AS {kind}) AS {name}" for name, kind in columns)))
+
     def rows(self) -> DataFrame:
         """The rows of this model, whole."""
         table = self.spark.read.format("delta").load(self.location.uri)
