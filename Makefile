@@ -20,8 +20,8 @@ setup: $(READY) ## Make .venv with verger in it, and get this machine ready: Jav
 $(READY): $(LOCK) pyproject.toml image/jars.lock
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r $(LOCK)
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --require-hashes -r $(LOCK)
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python --no-deps --no-build-isolation -e .
 	$(BIN)/verger prepare
 	@touch $@
 
@@ -37,9 +37,9 @@ test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
 
 .venv-spark-%/.ready: $(READY) image/spark-%.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*
-	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --require-hashes -r requirements-dev.lock
-	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --require-hashes -r image/spark-$*.lock
-	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --require-hashes -r requirements-dev.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --require-hashes -r image/spark-$*.lock
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --no-deps --no-build-isolation -e .
 	.venv-spark-$*/bin/verger prepare
 	@touch $@
 

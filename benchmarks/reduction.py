@@ -35,6 +35,7 @@ from pyspark.sql.functions import col
 from rich.console import Console
 from rich.table import Table
 from verger import reduction, session
+from verger.launch import Launch
 from verger.projection import Projection
 from verger.settings import Settings
 
@@ -93,7 +94,7 @@ def write(folder: Path, rows: int) -> None:
 def start(jvm: str) -> SparkSession:
     """A session on two cores, with Verger's own settings or the notebook's."""
     if jvm == "verger":
-        return session.Launch(Settings.load(master="local[2]")).session()
+        return session.start(Launch(Settings.load(master="local[2]")))
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = SparkSession.builder.appName("reduction").master("local[2]").config("spark.driver.memory", "2g")

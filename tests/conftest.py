@@ -12,6 +12,7 @@ import pytest
 from pyspark.sql import SparkSession
 from rich.console import Console
 from verger import drawing, session
+from verger.launch import Launch
 from verger.pipeline import Outcome, Run
 from verger.progress import Show
 from verger.settings import Settings
@@ -59,7 +60,7 @@ def run(weights: dict[str, object], tmp_path: Path) -> Runner:
 @pytest.fixture
 def spark() -> Iterator[SparkSession]:
     """A session as a run has it."""
-    started = session.Launch(Settings.load()).session()
+    started = session.start(Launch(Settings.load()))
     yield started
     started.stop()
 

@@ -57,10 +57,23 @@ def test_a_jar_is_a_file_and_an_address_of_maven_central() -> None:
     )
 
 
+def test_s3a_is_there_on_demand() -> None:
+    with_s3 = [jar.coordinate.split(":")[1] for jar in locked("4.1.2", s3=True)]
+    assert {"hadoop-aws", "spark-hadoop-cloud_2.13", "netty-nio-client", "arns"} <= set(with_s3)  # the last two hide
+    assert "bundle" not in with_s3
+    assert len(with_s3) == 2 + 35
+
+
+def test_s3a_for_a_spark_that_has_none_is_one_line() -> None:
+    with pytest.raises(VergerError) as error:
+        locked("3.5.8", s3=True)
+    one_line(error, "PySpark 3.5.8", "S3A")
+
+
 # Fetching, from a server that stands in for Maven Central
 
 CONTENT = {"one": b"PK one", "two": b"PK two"}
-PATHS = [f"/org/example/{name}/1.0/{name}-1.0.jar" for name in CONTENT]
+PATHS = [f"/io/delta/{name}/1.0/{name}-1.0.jar" for name in CONTENT]
 
 
 def central(answer: Answer, _: int) -> None:
@@ -70,7 +83,7 @@ def central(answer: Answer, _: int) -> None:
 @pytest.fixture
 def lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     file = tmp_path / "jars.lock"
-    lines = [f"4.1 org.example:{name}:1.0 {hashlib.sha256(data).hexdigest()}" for name, data in CONTENT.items()]
+    lines = [f"4.1 io.delta:{name}:1.0 {hashlib.sha256(data).hexdigest()}" for name, data in CONTENT.items()]
     file.write_text("# comment\n\n" + "\n".join(lines) + "\n")
     monkeypatch.setattr(jars, "LOCK", file)
     return file

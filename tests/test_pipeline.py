@@ -293,6 +293,19 @@ def test_a_file_that_cannot_be_read_is_a_failure_with_a_reason(run: Runner, tmp_
     assert outcome["failures"] == {"unreadable": 1}
 
 
+def test_failures_of_another_folder_are_not_this_ones(run: Runner, orchard: Path, tmp_path: Path) -> None:
+    """Not even those that their own folder's next run tries again."""
+    limits: dict[str, Any] = {"max_bytes": 20_000, "overwrite": True}
+    run(orchard, **limits)
+    large = tmp_path / "large" / "a"
+    large.mkdir(parents=True)
+    drawing.draw("Kiwi", 1).save(large / "kiwi.bmp")
+    with pytest.raises(TooManyFailed, match="too many bytes"):
+        run(large, **limits)
+    again = run(orchard, **limits)
+    assert again.manifest["images"] == {"listed": 64, "embedded": 0, "reused": 64, "failed": 0}
+
+
 def run_while_deleting(run: Runner, images: Path, name: str) -> dict[str, Any]:
     """A run during which a file disappears, between the listing and the reading."""
     from verger.features import Features

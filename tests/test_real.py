@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from pyspark.sql import SparkSession
 from verger import session
+from verger.launch import Launch
 from verger.locations import Location
 from verger.settings import Settings
 
@@ -28,7 +29,7 @@ def three_fruits(real_images: Path, tmp_path: Path) -> Path:
 
 def features(store: Path) -> dict[str, list[float]]:
     """The store's features by Fruit/file.jpg."""
-    spark: SparkSession = session.Launch(Settings.load()).session()
+    spark: SparkSession = session.start(Launch(Settings.load()))
     table = spark.read.format("delta").load(Location.parse(str(store)).uri)
     rows = table.where("status = 'embedded'").select("path", "features").collect()
     spark.stop()

@@ -18,6 +18,7 @@ from verger.locations import Location
 from verger.session import configured, slots
 
 KEY = ["path", "size", "modified"]  # with the model, what makes an image known
+AGAIN = "again"  # the status of a known image that is tried again
 COMMIT = 8192  # images a task slot and commit: a minute's work
 TASK_BYTES = 64 << 20
 ARROW_BYTES = 16 << 20  # of image files in one Arrow batch
@@ -118,7 +119,7 @@ class Catalog:
 
     @staticmethod
     def _totals(rows: DataFrame) -> Row | None:
-        listed, is_new = F.col("url").isNotNull(), F.col("status").isNull()
+        listed, is_new = F.col("url").isNotNull(), F.coalesce(F.col("status") == AGAIN, F.lit(True))
         return rows.agg(
             F.count_if(listed).alias("listed"),
             F.count_if(listed & is_new).alias("new"),
@@ -129,9 +130,9 @@ class Catalog:
             F.coalesce(F.max(F.when(is_new, F.col("size"))), F.lit(0)).alias("largest"),
         ).first()
 
-    def new(self, known: DataFrame | None) -> DataFrame:
-        """The listing's images that the store does not know."""
-        return self.listing if known is None else self.listing.join(known.select(*KEY), on=KEY, how="left_anti")
+    def new(self, known: DataFrame) -> DataFrame:
+        """The listing's images that the store does not know, or wants again."""
+        return self.listing.join(known.where(F.col("status") != AGAIN).select(*KEY), on=KEY, how="left_anti")
 
 
 def label() -> Column:
@@ -186,7 +187,3 @@ class Plan:
             "spark__sql__files__minPartitionNum": 1,
             "spark__sql__execution__arrow__maxRecordsPerBatch": self.arrow_rows,
         }
-
-
-def plan(spark: SparkSession, counts: Counts, commit_every: int | None, partitions: int | None) -> Plan:
-    return Plan.of(counts, slots(spark), commit_every, partitions)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark import SparkContext
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from verger.catalog import KEY, Catalog, Counts, Plan, bucket, label
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.lease import Lease
-from verger.session import configured, slots
+from verger.session import configured
 from verger.store import Store
 from verger.workers import Counters, Embedder
 
@@ -25,22 +26,20 @@ ROWS = (
 COMMITS_AT_A_TIME = 2
 
 
-def new_counters(spark: SparkSession) -> Counters:
-    sc = spark.sparkContext
-    return Counters(sc.accumulator(0), sc.accumulator(0), sc.accumulator(0))
-
-
-def new_embedder(spark: SparkSession, graph: Graph, decoder: Decoder) -> Embedder:
+def new_embedder(context: SparkContext, graph: Graph, decoder: Decoder) -> Embedder:
     """What workers embed with: the graph is broadcast, threads are a task's cores."""
-    threads = int(spark.conf.get("spark.task.cpus", "1") or 1)
-    broadcast = spark.sparkContext.broadcast(graph)
-    return Embedder(broadcast, graph.engine, graph.model, decoder, threads, new_counters(spark))
+    threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
+    counters = Counters(context.accumulator(0), context.accumulator(0), context.accumulator(0))
+    return Embedder(context.broadcast(graph), graph.engine, graph.model, decoder, threads, counters)
 
 
-def warm(spark: SparkSession, embedder: Embedder) -> None:
-    """Start a worker a slot and build its engine, while the driver is still busy with the listing."""
-    tasks = max(1, slots(spark) // 2)
-    spark.range(0, tasks, 1, tasks).mapInArrow(embedder.warm, "id bigint").write.format("noop").mode("append").save()
+def warm(context: SparkContext, embedder: Embedder) -> None:
+    """Start a worker a slot and build its engine, while the driver is busy with the session and the listing.
+
+    A plain RDD needs no session. A failure here is told again by the first batch of images.
+    """
+    slots = context.defaultParallelism
+    context.parallelize(range(slots), slots).foreach(embedder.warm)
 
 
 @dataclass(frozen=True)
@@ -59,15 +58,14 @@ class Features:
         Two commits are under way at a time, so that one's last tasks and its transaction leave no core idle.
         """
         spark = self.store.spark
-        whole = counts.new == counts.listed
-        new = None if whole else self.catalog.new(known).select("url").persist()
+        new = None
+        if known is not None and counts.new < counts.listed:
+            new = self.catalog.new(known).select("url").persist()
 
         def commit(number: int) -> None:
             lease.check()
             self.store.append(self._rows(self._chosen(plan, number, new)))
 
-        if plan.commits > 1 and not self.store.exists():
-            self.store.create()
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         try:
             with configured(spark, **plan.settings()):

@@ -22,6 +22,11 @@ class Jar:
     sha256: str
 
     @property
+    def is_s3(self) -> bool:
+        """Whether only S3A needs it: runs without a bucket start faster without."""
+        return not self.coordinate.startswith("io.delta:")
+
+    @property
     def file(self) -> str:
         _, name, version = self.coordinate.split(":")
         return f"{name}-{version}.jar"
@@ -32,21 +37,25 @@ class Jar:
         return f"{CENTRAL}/{group.replace('.', '/')}/{name}/{version}/{self.file}"
 
 
-def locked(spark_version: str) -> list[Jar]:
-    """The jars for a Spark version (`4.1.2`), in classpath order; none known is a VergerError."""
+def locked(spark_version: str, s3: bool = False) -> list[Jar]:
+    """The jars for a Spark version (`4.1.2`), in classpath order, S3A's on demand; none known is a VergerError."""
     lines = [line.split() for line in LOCK.read_text().splitlines() if line and not line.startswith("#")]
     series = ".".join(spark_version.split(".")[:2])
     found = [Jar(*line) for line in lines if line[0] == series]
     if not found:
         known = ", ".join(sorted({line[0] for line in lines}))
         raise VergerError(f"PySpark {spark_version}: no jars are pinned for it; install one of {known}")
-    return found
+    if s3 and not any(jar.is_s3 for jar in found):
+        raise VergerError(
+            f"PySpark {spark_version}: no S3A jars are pinned for it; buckets need PySpark 4.1, or EMR's own"
+        )
+    return [jar for jar in found if s3 or not jar.is_s3]
 
 
-def ensure(spark_version: str, cache: Path, tell: downloads.Tell | None = None) -> list[Path]:
+def ensure(spark_version: str, cache: Path, tell: downloads.Tell | None = None, s3: bool = False) -> list[Path]:
     """The locked jars as files of the cache; those missing or changed are fetched."""
     folder = cache / "jars"
-    return [_ensure(jar, folder / jar.file, tell) for jar in locked(spark_version)]
+    return [_ensure(jar, folder / jar.file, tell) for jar in locked(spark_version, s3)]
 
 
 def _ensure(jar: Jar, file: Path, tell: downloads.Tell | None) -> Path:

@@ -43,6 +43,14 @@ def install(cache: Path) -> Path:
         ) from error
 
 
+def executable() -> str:
+    """The `java` that runs Spark, after `home` was heeded."""
+    found = _default()
+    if found is None:
+        raise VergerError(f"no Java {OLDEST} or newer; install one or set JAVA_HOME")
+    return found
+
+
 def _default() -> str | None:
     """What Spark's scripts would run: JAVA_HOME's java, else the first on the PATH."""
     named = os.environ.get("JAVA_HOME")

@@ -17,22 +17,22 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from verger import __version__, mllib, network, reduction, session
-from verger.catalog import Catalog, Counts, plan
+from verger.catalog import Catalog, Counts, Plan
 from verger.decode import Decoder
-from verger.engines import Graph
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
 from verger.features import Features, new_embedder, warm
+from verger.launch import Launch
 from verger.lease import Lease
 from verger.locations import Location
 from verger.network import Weights
 from verger.progress import Show
 from verger.projection import Projection
 from verger.results import PROJECTION, Results
-from verger.session import Launch
+from verger.session import slots
 from verger.settings import Settings
 from verger.statistics import Statistics
 from verger.store import Store, refuse_foreign
-from verger.workers import Counters, Embedder
+from verger.workers import Embedder
 
 MLLIB = f"{PROJECTION}/pipeline"
 
@@ -68,15 +68,15 @@ class Run:
         results = Results(self.settings.location("results").local, launch.name, self.settings.overwrite)
         refuse_bad_locations(images, store, results)
         decoder = Decoder(exif=self.settings.exif, max_pixels=self.settings.max_pixels)
-        with Lease(store.local, launch.name) as lease, self._started(launch, decoder) as (spark, graph, weights):
-            if projection is not None and projection.model != graph.model:
+        with Lease(store.local, launch.name) as lease, self._started(launch, decoder) as (spark, embedder, weights):
+            if projection is not None and projection.model != embedder.model:
                 raise SettingsError(
-                    f"--projection: made from features of model {projection.model}, these images give {graph.model}; "
-                    "use the weights and the settings of the run that made it"
+                    f"--projection: made from features of model {projection.model}, these images give "
+                    f"{embedder.model}; use the weights and the settings of the run that made it"
                 )
             results.aside.mkdir(parents=True)
             try:
-                steps = Steps(self.settings, self.show, launch, self.began, spark, graph, decoder, results, lease)
+                steps = Steps(self.settings, self.show, launch, self.began, spark, embedder, results, lease)
                 manifest = steps.go(images, store, projection)
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)
@@ -87,22 +87,27 @@ class Run:
         return Outcome(results.folder, manifest)
 
     @contextmanager
-    def _started(self, launch: Launch, decoder: Decoder) -> Iterator[tuple[SparkSession, Graph, Weights]]:
-        """Spark, started while the graph is made or read."""
-        settings = self.settings
-        with self.show.stage("start"), ThreadPoolExecutor(1) as pool:
-            cache = settings.cache_dir
-            weights = Weights(None) if settings.untrained else Weights.find(settings.weights, cache, self.show.download)
-            starting = pool.submit(launch.session)
+    def _started(self, launch: Launch, decoder: Decoder) -> Iterator[tuple[SparkSession, Embedder, Weights]]:
+        """Spark, started while the graph is made or read, and then its workers while the session is made."""
+        settings, show, cache = self.settings, self.show, self.settings.cache_dir
+        pool = ThreadPoolExecutor(2)
+        with show.stage("start"):
+            weights = Weights(None) if settings.untrained else Weights.find(settings.weights, cache, show.download)
+            starting = pool.submit(session.context, launch)
             try:
                 graph = network.prepare(weights, decoder, settings.engine, cache)
             except BaseException:
                 if starting.exception() is None:
                     starting.result().stop()
                 raise
-            spark = starting.result()
+            context = starting.result()
+            embedder = new_embedder(context, graph, decoder)
+            if launch.local:
+                pool.submit(warm, context, embedder)
+            spark = SparkSession(context)
+            pool.shutdown(wait=False)
         try:
-            yield spark, graph, weights
+            yield spark, embedder, weights
         finally:
             session.end(spark) if launch.rehearsal else spark.stop()
 
@@ -126,69 +131,71 @@ class Steps:
     launch: Launch
     began: float
     spark: SparkSession
-    graph: Graph
-    decoder: Decoder
+    embedder: Embedder
     results: Results
     lease: Lease
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
         settings, show = self.settings, self.show
-        store = Store(self.spark, location, self.graph.model)
+        store = Store(self.spark, location, self.embedder.model)
         known = store.known() if store.exists() else None
-        embedder = new_embedder(self.spark, self.graph, self.decoder)
         with show.stage("listing"), ThreadPoolExecutor(1) as pool:
-            if known is None and settings.master.startswith("local"):
-                pool.submit(warm, self.spark, embedder)
+            creating = pool.submit(store.create) if known is None else None
             catalog, counts = Catalog.take(self.spark, images, settings.include, known)
+            if creating is not None:
+                creating.result()
         if counts.listed == 0:
             raise NothingToDo(f"--images {images}: no file matches --include {settings.include!r}; nothing to do")
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
-        rows = self._embed(catalog, store, counts, known, embedder)
-        embedded = reduction.embedded(rows)
-        statistics = None
-        if projection is None:
-            with show.stage("statistics"):
-                statistics = reduction.statistics(embedded)
-        with show.stage("results"):
-            if statistics is not None and statistics.n > 0:
-                projection = Projection.fit(statistics, settings.components, self.graph.model)
-            failures, projected = self._write(rows, embedded, projection, statistics)
+        rows = self._embed(catalog, store, counts, known)
+        with ThreadPoolExecutor(1) as pool:
+            writing = pool.submit(self.results.write_failures, rows.where(F.col("status") == "failed"))
+            projected, projection = self._reduce(reduction.embedded(rows), projection)
+            failures = writing.result()
         failed = sum(failures.values())
         self._reconcile(counts, projected, failed)
-        return self._manifest(counts, embedder.counters, failures, projected, projection, location)
+        return self._manifest(counts, failures, projected, projection, location)
 
-    def _embed(
-        self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None, embedder: Embedder
-    ) -> DataFrame:
+    def _embed(self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None) -> DataFrame:
         """Embed what is new; the store's rows of this listing."""
-        settings, counters = self.settings, embedder.counters
+        settings, counters = self.settings, self.embedder.counters
         others = counts.others
         if counts.new:
-            work = plan(self.spark, counts, settings.commit_every, settings.partitions)
-            features = Features(catalog, store, embedder, self.launch.name, settings.max_bytes)
+            work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
+            features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
                     store.forget_passing_failures()
-                features.embed(counts, work, known, self.lease)
+                with ThreadPoolExecutor(1) as pool:
+                    if known is None and self.launch.local:
+                        pool.submit(reduction.rehearse, store.of(None))
+                    features.embed(counts, work, known, self.lease)
                 if counters.done != counts.new:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know
         return store.of(catalog.listing if others else None)
 
-    def _write(
-        self, rows: DataFrame, embedded: DataFrame, projection: Projection | None, statistics: Statistics | None
-    ) -> tuple[dict[str, int], int]:
-        """The results, side by side where they don't need each other: failures by kind, and images projected."""
-        with ThreadPoolExecutor(2) as pool:
-            failures = pool.submit(self.results.write_failures, rows.where(F.col("status") == "failed"))
-            if projection is None:  # no image has features
-                return failures.result(), 0
+    def _reduce(self, embedded: DataFrame, projection: Projection | None) -> tuple[int, Projection | None]:
+        """Fit a projection, unless there is one, and apply it: how many images that gives, and the projection."""
+        statistics = None
+        if projection is None:
+            with self.show.stage("statistics"):
+                statistics = reduction.statistics(embedded)
+                if statistics.n == 0:  # no image has features
+                    return 0, None
+                projection = Projection.fit(statistics, self.settings.components, self.embedder.model)
+        with self.show.stage("results"):
+            return self._write(embedded, projection, statistics), projection
+
+    def _write(self, embedded: DataFrame, projection: Projection, statistics: Statistics | None) -> int:
+        """The results, side by side where they don't need each other: how many images there are in them."""
+        with ThreadPoolExecutor(1) as pool:
             projection.save(self.results.aside / PROJECTION, statistics)
             saving = pool.submit(mllib.save, self.spark, projection, self.results.location(MLLIB))
             self.results.write_parquet(reduction.project(embedded, projection))
             projected = self.results.write_csv()
             saving.result()
-            return failures.result(), projected
+            return projected
 
     def _reconcile(self, counts: Counts, projected: int, failed: int) -> None:
         """No image is lost: every listed one has a result or a reason."""
@@ -201,7 +208,6 @@ class Steps:
     def _manifest(
         self,
         counts: Counts,
-        counters: Counters,
         failures: dict[str, int],
         projected: int,
         projection: Projection | None,
@@ -209,7 +215,7 @@ class Steps:
     ) -> dict[str, Any]:
         seconds = time.monotonic() - self.began
         failed = sum(failures.values())
-        settings = self.settings
+        settings, counters = self.settings, self.embedder.counters
         return {
             "run": self.launch.name,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -221,8 +227,8 @@ class Steps:
             },
             "failures": failures,
             "work": {"files_read": counters.read.value, "images_embedded": counters.embedded.value},
-            "engine": self.graph.engine,
-            "model": self.graph.model,
+            "engine": self.embedder.engine,
+            "model": self.embedder.model,
             "explained_variance": None
             if projection is None
             else {"sum": float(projection.explained.sum()), "components": projection.explained.tolist()},

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pyspark
 
-from verger import drawing, jars, java, session
+from verger import drawing, jars, java
 from verger.downloads import DownloadError
 from verger.errors import VergerError
+from verger.launch import Launch, class_archive
 from verger.network import Weights
 from verger.pipeline import Run
 from verger.progress import Show
-from verger.session import Launch
 from verger.settings import Settings
 
 REHEARSED = 4  # drawn images of each fruit
@@ -33,7 +33,7 @@ def prepare(settings: Settings, show: Show) -> None:
         java.install(cache)
     jars.ensure(pyspark.__version__, cache, show.download)
     settings = or_untrained(settings, show)
-    archive = session.class_archive(cache)
+    archive = class_archive(cache)
     if archive.is_file():
         show.say(f"ready: {cache}")
         return

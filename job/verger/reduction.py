@@ -28,9 +28,18 @@ def statistics(rows: DataFrame) -> Statistics:
     spark = rows.sparkSession
     tasks = min(slots(spark), PARTIALS)
     with configured(spark, spark__sql__execution__arrow__maxRecordsPerBatch=BLOCK):
-        partials = rows.select("features").coalesce(tasks).mapInArrow(summarise, "statistics binary").collect()
+        partials = _partials(rows, tasks).collect()
     parts = (Statistics.from_bytes(bytes(row.statistics)) for row in partials)
     return reduce(add, parts, Statistics.empty(0))
+
+
+def rehearse(rows: DataFrame) -> None:
+    """Run the statistics' query on an empty store, so that a short run's JVM has compiled it when it counts."""
+    _partials(embedded(rows), 1).collect()
+
+
+def _partials(rows: DataFrame, tasks: int) -> DataFrame:
+    return rows.select("features").coalesce(tasks).mapInArrow(summarise, "statistics binary")
 
 
 def project(rows: DataFrame, projection: Projection) -> DataFrame:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from verger.catalog import KEY
+from verger.catalog import AGAIN, KEY
 from verger.errors import SettingsError
 from verger.lease import NAME as LEASE
 from verger.locations import Location
@@ -43,9 +43,9 @@ class Store:
         return table.select(*COLUMNS).where(F.col("model") == self.model)
 
     def known(self) -> DataFrame:
-        """KEY and status of the images that need no second look."""
-        passing = F.coalesce(F.col("reason").rlike(f"^({PASSING})"), F.lit(False))
-        return self.rows().where(~passing).select(*KEY, "status")
+        """KEY and status of the images that there are rows of; AGAIN for those that need a second look."""
+        status = F.when(F.col("reason").rlike(f"^({PASSING})"), F.lit(AGAIN)).otherwise(F.col("status"))
+        return self.rows().select(*KEY, status.alias("status"))
 
     def forget_passing_failures(self) -> None:
         """Delete the failures that are tried again, so that an image keeps one row."""

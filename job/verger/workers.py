@@ -71,9 +71,8 @@ class Embedder:
             engine = engine or worker_engine(self.engine, self.model, self.threads, self._build)
             yield self._embed(batch, engine)
 
-    def warm(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    def warm(self, _: object) -> None:
         """Build this process's engine, so that the first images find it."""
-        yield from batches
         worker_engine(self.engine, self.model, self.threads, self._build)
 
     def _build(self) -> Engine:

@@ -1,0 +1,70 @@
+"""A run's JVM: asked for once, started early, and told of in one line when it does not start."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyspark.sql import SparkSession
+from verger import launch
+from verger.errors import VergerError
+from verger.settings import Settings
+
+from tests.conftest import command
+
+OPTIONS = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": "-Done=1 -Dtwo=2"}
+
+
+def test_sparks_launcher_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.environment(Settings.load())
+    asked = launch._command(OPTIONS, tmp_path)
+    assert asked[0].endswith("java")
+    assert {"-Xmx1g", "-Done=1", "-Dtwo=2", "org.apache.spark.deploy.SparkSubmit"} <= set(asked)
+    monkeypatch.setattr(launch, "_asked", lambda _: pytest.fail("asked again"))
+    assert launch._command(OPTIONS, tmp_path) == asked
+
+
+@pytest.mark.parametrize("damage", ["", "[", "\x00"])
+def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, damage: str) -> None:
+    launch.environment(Settings.load())
+    asked = launch._command(OPTIONS, tmp_path)
+    next(tmp_path.glob("jvm/*.json")).write_text(damage)
+    assert launch._command(OPTIONS, tmp_path) == asked
+
+
+def test_other_options_are_another_question(tmp_path: Path) -> None:
+    launch.environment(Settings.load())
+    assert launch._command(OPTIONS, tmp_path) != launch._command(OPTIONS | {"spark.driver.memory": "2g"}, tmp_path)
+
+
+def test_a_spark_without_jars_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPARK_HOME", str(tmp_path))
+    with pytest.raises(VergerError, match=r"^Spark did not start: "):
+        launch._command(OPTIONS, tmp_path)
+
+
+def test_a_jvm_that_cannot_start_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "images").mkdir()
+    places = [word for name in ("images", "store", "results") for word in (f"--{name}", tmp_path / name)]
+    outcome = command("run", *places, "--driver-memory", "1m", "--untrained")
+    assert outcome.returncode == 1
+    [line] = [line for line in outcome.stderr.splitlines() if line.startswith("verger: ")]
+    assert line.startswith("verger: Spark did not start: its JVM ended with 1; see ")
+
+
+@pytest.mark.spark
+def test_rdds_and_dataframes_have_the_same_workers(spark: SparkSession) -> None:
+    """Else the workers that were warmed while Spark started are not those that embed."""
+
+    def pids(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for _ in batches:
+            pass
+        yield pa.RecordBatch.from_pydict({"pid": [os.getpid()]})
+
+    context = spark.sparkContext
+    warmed = set(context.parallelize(range(2), 2).map(lambda _: os.getpid()).collect())
+    asked = {row.pid for row in spark.range(2).repartition(2).mapInArrow(pids, "pid bigint").collect()}
+    assert asked <= warmed
