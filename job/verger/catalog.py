@@ -20,6 +20,7 @@ from verger.session import configured, slots
 KEY = ["path", "size", "modified"]  # with the model, what makes an image known
 AGAIN = "again"  # the status of a known image that is tried again
 COMMIT = 8192  # images a task slot and commit: a minute's work
+TASK_IMAGES = 4096  # at most: to begin a task takes as long as 50 images
 TASK_BYTES = 64 << 20
 ARROW_BYTES = 16 << 20  # of image files in one Arrow batch
 ARROW_ROWS = 64
@@ -170,7 +171,8 @@ class Plan:
         """Tasks are equal in count and bytes, and a multiple of the slots, so that all end together."""
         commits = ceil(counts.new / (commit_every or COMMIT * slots))
         images, size = ceil(counts.new / commits), ceil(counts.new_bytes / commits)
-        rounds = max(ceil(images / slots / 1024), ceil(size / slots / TASK_BYTES), min(3, ceil(images / slots / 32)))
+        by_count = max(ceil(images / slots / TASK_IMAGES), min(3, ceil(images / slots / 256)))
+        rounds = max(by_count, ceil(size / slots / TASK_BYTES))
         tasks = min(partitions or rounds * slots, images)
         rows = max(1, min(ARROW_ROWS, ARROW_BYTES // max(counts.largest, 1)))
         # Spark closes a task when the next file would pass the limit: half an image's cost keeps equal ones apart, and

@@ -149,7 +149,8 @@ class Steps:
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
         rows = self._embed(catalog, store, counts, known)
         with ThreadPoolExecutor(1) as pool:
-            writing = pool.submit(self.results.write_failures, rows.where(F.col("status") == "failed"))
+            failed_rows = rows.where(F.col("status") == "failed") if self._may_have_failed(counts) else None
+            writing = pool.submit(self.results.write_failures, failed_rows)
             projected, projection = self._reduce(reduction.embedded(rows), projection)
             failures = writing.result()
         failed = sum(failures.values())
@@ -174,6 +175,11 @@ class Steps:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know
         return store.of(catalog.listing if others else None)
+
+    def _may_have_failed(self, counts: Counts) -> bool:
+        """Whether there is a failure to look for: workers count theirs, and what they never saw counts as one."""
+        counters = self.embedder.counters
+        return counts.failed > 0 or counters.failed.value > 0 or counters.done != counts.new
 
     def _reduce(self, embedded: DataFrame, projection: Projection | None) -> tuple[int, Projection | None]:
         """Fit a projection, unless there is one, and apply it: how many images that gives, and the projection."""

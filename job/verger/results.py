@@ -74,13 +74,13 @@ class Results:
             with pq.ParquetFile(part) as file:
                 yield from file.iter_batches(batch_size=ROWS)
 
-    def write_failures(self, rows: DataFrame) -> dict[str, int]:
-        """failures.csv from the failed rows of a store; returns how many for each kind of reason."""
+    def write_failures(self, rows: DataFrame | None) -> dict[str, int]:
+        """failures.csv from the failed rows of a store, if there are any; returns how many for each kind of reason."""
         kinds: dict[str, int] = {}
         with (self.aside / FAILURES).open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "size", "reason"])
-            for row in _streamed(rows.select("path", "label", "size", "reason")):
+            for row in _streamed(rows.select("path", "label", "size", "reason")) if rows is not None else ():
                 writer.writerow(row)
                 kind = row.reason.split(":")[0]
                 kinds[kind] = kinds.get(kind, 0) + 1
