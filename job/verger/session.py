@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pyspark.testing  # noqa: F401 - with pandas, which PySpark imports before its first call: here, the JVM starts meanwhile
+import pandas  # noqa: F401 - PySpark imports it before its first call: here, the JVM starts meanwhile
 from pyspark import SparkConf, SparkContext
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
