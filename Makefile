@@ -61,7 +61,8 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	done
 
 SPARK := 4.1.2
-LOCKING := --upgrade --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+UPGRADE ?= --upgrade
+LOCKING := $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
 	$(BIN)/python benchmarks/run.py

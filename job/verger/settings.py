@@ -6,6 +6,7 @@ are all made from these fields: a new setting is one line here.
 
 from __future__ import annotations
 
+import os
 import re
 from fractions import Fraction
 from pathlib import Path
@@ -47,6 +48,14 @@ class Settings(BaseSettings):
     store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
     results: Uri | None = Field(None, description="Where Parquet, CSV, projection and manifest go.")
     projection: Uri | None = Field(None, description="The projection/ folder of an earlier run, or that run's results.")
+    region: str | None = Field(
+        None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the buckets; else AWS_REGION."
+    )
+    endpoint: str | None = Field(None, pattern=r"^https?://[^/]+$", description="S3 server that is not AWS's own.")
+    allow_http: bool = Field(False, description="Let --endpoint be plain http: for tests.")
+    kms_key: str | None = Field(
+        None, pattern=r"^arn:aws[a-z-]*:kms:", description="KMS key (ARN) that encrypts what is written."
+    )
     components: int = Field(100, ge=1, le=FEATURES, description="Principal components to keep.")
     engine: EngineName = Field("openvino", description="What computes the features.")
     weights: Path | None = Field(None, description="Keras MobileNetV2 no-top weights (.h5); else cached or downloaded.")
@@ -76,9 +85,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, then environment, then the YAML file that either of them names."""
+        """Command line, environment, the YAML file that either of them names, and AWS's own variable for the region."""
         named = init_settings().get("config") or env_settings().get("config")
-        return init_settings, env_settings, _YamlFile(settings_cls, named)
+        return init_settings, env_settings, _YamlFile(settings_cls, named), _AwsEnvironment(settings_cls)
 
     @classmethod
     def load(cls, **given: Any) -> Settings:
@@ -96,6 +105,12 @@ class Settings(BaseSettings):
         return Location.parse(text)
 
     @property
+    def s3(self) -> bool:
+        """Whether anything is in a bucket."""
+        places = (self.images, self.store, self.results, self.projection)
+        return any(not Location.parse(place).is_local for place in places if place)
+
+    @property
     def cache_dir(self) -> Path:
         return self.cache.expanduser().absolute()
 
@@ -104,6 +119,17 @@ class Settings(BaseSettings):
         if self.max_failed.endswith("%"):
             return int(listed * Fraction(self.max_failed[:-1]) / 100)
         return int(self.max_failed)
+
+
+class _AwsEnvironment(PydanticBaseSettingsSource):
+    """The region that AWS's own tools would take: what IRSA, Pod Identity and EMR put into the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("there is one field: see __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return {"region": region} if region else {}
 
 
 class _YamlFile(PydanticBaseSettingsSource):

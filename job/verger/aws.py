@@ -1,0 +1,95 @@
+"""AWS by boto3, where Spark is not involved: one client configuration, and errors as one line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+
+from verger.errors import SettingsError, VergerError
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sts import STSClient
+
+    from verger.settings import Settings
+
+# Throttling and servers that are away for a while are waited out: about a minute in all.
+CONFIG = Config(
+    retries={"mode": "standard", "total_max_attempts": 9},
+    connect_timeout=10,
+    read_timeout=60,
+    max_pool_connections=32,
+    s3={"addressing_style": "auto"},
+)
+
+
+@dataclass(frozen=True)
+class Aws:
+    """Clients for one region. Usage: Aws.of(settings).s3.list_objects_v2(...)"""
+
+    region: str
+    endpoint: str | None = None
+    kms_key: str | None = None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Aws:
+        """The clients of a run; a SettingsError when no region is known."""
+        if settings.region is None:
+            raise SettingsError("--region is missing; give the region of the buckets, or set AWS_REGION")
+        return cls(settings.region, settings.endpoint, settings.kms_key)
+
+    @cached_property
+    def s3(self) -> S3Client:
+        style = Config(s3={"addressing_style": "path"}) if self.endpoint else Config()
+        return self._session.client("s3", endpoint_url=self.endpoint, config=CONFIG.merge(style))
+
+    @cached_property
+    def sts(self) -> STSClient:
+        return self._session.client("sts", config=CONFIG)
+
+    @cached_property
+    def _session(self) -> boto3.Session:
+        return boto3.Session(region_name=self.region)
+
+    @property
+    def encryption(self) -> dict[str, Any]:
+        """What each write asks for: encryption by the KMS key, if there is one."""
+        return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key} if self.kms_key else {}
+
+
+def code(error: ClientError) -> str:
+    """`NoSuchKey`, `404`, `AccessDenied`, ..."""
+    return str(error.response.get("Error", {}).get("Code", ""))
+
+
+@contextmanager
+def told(what: object) -> Iterator[None]:
+    """An error of AWS inside becomes one line about `what`."""
+    try:
+        yield
+    except NoCredentialsError as error:
+        raise VergerError(
+            f"{what}: no credentials for AWS; run with web identity (IRSA, EKS Pod Identity) or a signed-in profile"
+        ) from error
+    except ClientError as error:
+        raise VergerError(f"{what}: {_answer(error)}") from error
+    except BotoCoreError as error:
+        detail = " ".join(str(error).split())
+        raise VergerError(f"{what}: {detail}; check the network and --endpoint") from error
+
+
+def _answer(error: ClientError) -> str:
+    kind, said = code(error), str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
+    operation = error.operation_name
+    if kind in ("AccessDenied", "403", "Forbidden"):
+        return f"access denied to {operation}; let this run's role do that, or correct the location"
+    if kind in ("NoSuchBucket", "404"):
+        return f"no such bucket ({operation}); correct the location, or make the bucket"
+    return f"{operation} was refused: {kind} {said}; see the role, the location and --region"
