@@ -86,7 +86,7 @@ def test_a_name_below_a_location() -> None:
 def test_a_bucket_is_no_local_folder() -> None:
     with pytest.raises(SettingsError) as error:
         _ = Location.parse("s3://fruits/test").local
-    one_line(error, "s3://fruits/test", "local folders only")
+    one_line(error, "s3://fruits/test", "only a local folder")
 
 
 @pytest.mark.parametrize("text", ["", " ", "\t\n"])

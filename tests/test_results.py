@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from verger.errors import SettingsError
-from verger.results import ASIDE, CSV, FAILURES, MANIFEST, PARQUET, PROJECTION, Results
+from verger.results import ASIDE, CSV, FAILURES, MANIFEST, PARQUET, PROJECTION, LocalResults
 
 from tests.support import one_line
 
@@ -25,9 +25,9 @@ def contents(folder: Path) -> dict[str, str]:
     return {str(file.relative_to(folder)): file.read_text() for file in folder.rglob("*") if file.is_file()}
 
 
-def written(folder: Path, run: str = "r1", *, overwrite: bool = False) -> Results:
+def written(folder: Path, run: str = "r1", *, overwrite: bool = False) -> LocalResults:
     """Results that are complete, and not published yet."""
-    results = Results(folder, run, overwrite)
+    results = LocalResults(folder, run, overwrite)
     fill(results.aside, run)
     return results
 
@@ -44,7 +44,7 @@ def test_nothing_is_in_place_before_it_is_published(folder: Path) -> None:
     results = written(folder)
     assert [entry.name for entry in folder.iterdir()] == [results.aside.name]
     assert results.aside.name.startswith(".")
-    Results(folder, "other", overwrite=False).refuse_earlier()
+    LocalResults(folder, "other", overwrite=False).refuse_earlier()
 
 
 def test_publishing_moves_everything_and_leaves_nothing_hidden(folder: Path) -> None:
@@ -76,8 +76,8 @@ def test_the_manifest_is_json_for_people(folder: Path) -> None:
 
 
 def test_the_folders_location_is_where_spark_writes(folder: Path) -> None:
-    results = Results(folder, "r1", overwrite=False)
-    assert results.location(PARQUET).uri == f"file:{folder}/{ASIDE}r1/{PARQUET}"
+    results = LocalResults(folder, "r1", overwrite=False)
+    assert results.spark(PARQUET).uri == f"file:{folder}/{ASIDE}r1/{PARQUET}"
 
 
 # A folder with something in it
@@ -98,13 +98,13 @@ def test_a_file_is_refused_even_to_overwrite(folder: Path) -> None:
     folder.write_text("mine")
     for overwrite in (False, True):
         with pytest.raises(SettingsError) as error:
-            Results(folder, "r1", overwrite).refuse_earlier()
+            LocalResults(folder, "r1", overwrite).refuse_earlier()
         one_line(error, str(folder), "give a folder")
 
 
 @pytest.mark.parametrize("overwrite", [False, True])
 def test_a_folder_that_is_empty_or_not_there_is_fine(folder: Path, overwrite: bool) -> None:
-    results = Results(folder, "r1", overwrite)
+    results = LocalResults(folder, "r1", overwrite)
     results.refuse_earlier()
     folder.mkdir()
     results.refuse_earlier()
@@ -133,7 +133,7 @@ def test_overwriting_again_and_again_works(folder: Path) -> None:
 # A publication that fails
 
 
-def block(results: Results) -> str:
+def block(results: LocalResults) -> str:
     """Make one rename of the new results fail for real: its target is a folder that is not empty, and stays."""
     name = f"{ASIDE}in-the-way"
     fill(results.folder, "another run's", (f"{name}/file",))

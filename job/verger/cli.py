@@ -134,7 +134,7 @@ def _tell(outcome: Any) -> None:
     """The account of a run, on standard output."""
     from verger.results import summary
 
-    for line in summary(outcome.results, outcome.manifest):
+    for line in summary(outcome.location, outcome.manifest):
         print(line)
 
 

@@ -75,7 +75,7 @@ class Launch:
     def options(self) -> dict[str, str]:
         """The settings that a JVM must have from its start."""
         cache = self.settings.cache_dir
-        classpath = os.pathsep.join(str(jar) for jar in jars.ensure(spark_version(), cache))
+        classpath = os.pathsep.join(str(jar) for jar in jars.ensure(spark_version(), cache, s3=self.settings.s3))
         flags = [f"-Dlog4j2.configurationFile={LOG4J.as_uri()}"]
         values = {"spark.driver.extraClassPath": classpath}
         if self.local:
@@ -105,6 +105,9 @@ def environment(settings: Settings) -> None:
     """What Spark and its workers look for in the environment."""
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run this very environment
     os.environ["SPARK_HOME"] = str(spark_home())
+    if settings.region is not None:
+        os.environ.setdefault("AWS_REGION", settings.region)  # where AWS's SDKs, the JVM's and boto3, look for STS
+        os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
     if (home := java.home(settings.cache_dir)) is not None:
         os.environ["JAVA_HOME"] = str(home)
 

@@ -1,8 +1,9 @@
 """One writer a store at a time.
 
-Delta's appends are atomic, yet two runs on one store would embed the same images twice. The writer holds a lease: a
-file that names it and that it renews. A run finds the lease of another and stops with one line, or takes it over when
-its owner is gone: at once if it was a process of this machine, after EXPIRY otherwise.
+Delta's appends are atomic, yet two runs on one store would embed the same images twice, and Delta's own log on S3 loses
+a commit when two drivers make it at once. The writer holds a lease: a file or an object that names it and that it
+renews. A run finds the lease of another and stops with one line, or takes it over when its owner is gone: at once if it
+was a process of this machine, after EXPIRY otherwise.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Protocol
 
 from verger.errors import VergerError
 
@@ -41,80 +43,144 @@ class Owner:
     pid: int
     renewed: float  # seconds since 1970
 
-    def is_gone(self, now: float) -> bool:
-        if self.host == socket.gethostname() and not _is_running(self.pid):
+    @classmethod
+    def read(cls, content: bytes) -> Owner | None:
+        """None for what a crash cut off in mid-write: that is nobody's."""
+        try:
+            return cls(**json.loads(content))
+        except (ValueError, TypeError):
+            return None
+
+    def to_bytes(self) -> bytes:
+        return json.dumps(asdict(self)).encode()
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What stands in the place of the lease."""
+
+    owner: Owner | None
+    age: float  # seconds since it was renewed
+    tag: str  # changes with every write
+
+    def is_free(self) -> bool:
+        if self.owner is None or self.age > EXPIRY:
             return True
-        return now - self.renewed > EXPIRY
+        return self.owner.host == socket.gethostname() and not _is_running(self.owner.pid)
+
+
+class Place(Protocol):
+    """Where a lease is kept: each write names the tag of what it replaces, and fails when that is no longer there."""
+
+    def read(self) -> Claim | None: ...
+
+    def write(self, owner: Owner, replacing: str | None) -> bool: ...
+
+    def remove(self, tag: str, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class LocalPlace:
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def read(self) -> Claim | None:
+        try:
+            content = self._file.read_bytes()
+        except FileNotFoundError:
+            return None
+        owner = Owner.read(content)
+        return Claim(owner, time.time() - (owner.renewed if owner else 0.0), content.hex())
+
+    def write(self, owner: Owner, replacing: str | None) -> bool:
+        with self._locked():
+            if self._tag() != replacing:
+                return False
+            partial = self._file.with_suffix(f".{os.getpid()}")
+            partial.write_bytes(owner.to_bytes())
+            partial.replace(self._file)
+            return True
+
+    def remove(self, tag: str) -> None:
+        with self._locked():
+            if self._tag() == tag:
+                self._file.unlink()
+
+    @property
+    def _file(self) -> Path:
+        return self.folder / NAME
+
+    def _tag(self) -> str | None:
+        claim = self.read()
+        return claim.tag if claim else None
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Looking and writing are one step."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with self._file.with_suffix(".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
 
 class Lease:
-    """Usage: `with Lease(folder, run) as lease: ...; lease.check()` before each commit."""
+    """Usage: `with Lease(place, run) as lease: ...; lease.check()` before each commit."""
 
-    def __init__(self, folder: Path, run: str) -> None:
-        self._file = folder / NAME
+    def __init__(self, place: Place | Path, run: str) -> None:
+        self._place = LocalPlace(place) if isinstance(place, Path) else place
         self._run = run
         self._over = threading.Event()
         self._lost = False
         self._renewer = threading.Thread(target=self._renew_for_ever, name="verger-lease", daemon=True)
 
     def __enter__(self) -> Lease:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked():
-            owner = self._owner()
-            if owner is not None and not owner.is_gone(time.time()):
-                raise StoreBusy(
-                    f"{self._file.parent}: run {owner.run} (process {owner.pid} on {owner.host}) is writing to this "
-                    "store; wait for it to end, or give another --store"
-                )
-            self._write()
-        self._renewer.start()
-        return self
+        found = self._place.read()
+        if found is None or found.is_free():
+            if self._place.write(self._owner(), found.tag if found else None):
+                self._renewer.start()
+                return self
+            found = self._place.read()
+        if self._is_ours(found):  # the write was done, and its answer lost on the way
+            self._renewer.start()
+            return self
+        owner = found.owner if found else None
+        who = f"run {owner.run} (process {owner.pid} on {owner.host})" if owner else "another run"
+        raise StoreBusy(f"{self._place}: {who} is writing to this store; wait for it to end, or give another --store")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         self._over.set()
         self._renewer.join()
-        with self._locked():
-            if self._is_ours():
-                self._file.unlink()
+        claim = self._place.read()
+        if claim is not None and self._is_ours(claim):
+            self._place.remove(claim.tag)
 
     def check(self) -> None:
         """LeaseLost if the store is no longer ours to write."""
-        with self._locked():
-            if self._lost or not self._is_ours():
-                raise LeaseLost(f"{self._file.parent}: another run took this store over; start this one again")
+        if self._lost or not self._is_ours(self._place.read()):
+            raise LeaseLost(f"{self._place}: another run took this store over; start this one again")
 
     def _renew_for_ever(self) -> None:
         while not self._over.wait(RENEWAL):
-            with self._locked():
-                if not self._is_ours():
-                    self._lost = True
-                    return
-                self._write()
+            try:
+                self._lost = not self._renewed()
+            except VergerError:  # a store that is away for a while is not lost: whoever took it over is found later
+                continue
+            if self._lost:
+                return
 
-    def _is_ours(self) -> bool:
-        owner = self._owner()
-        return owner is not None and owner.run == self._run
+    def _renewed(self) -> bool:
+        claim = self._place.read()
+        if claim is None or not self._is_ours(claim):
+            return False
+        return self._place.write(self._owner(), claim.tag) or self._is_ours(self._place.read())
 
-    def _owner(self) -> Owner | None:
-        try:
-            return Owner(**json.loads(self._file.read_text()))
-        except FileNotFoundError:
-            return None
-        except (ValueError, TypeError):  # cut off by a crash in mid-write: nobody's
-            return None
+    def _is_ours(self, claim: Claim | None) -> bool:
+        return claim is not None and claim.owner is not None and claim.owner.run == self._run
 
-    def _write(self) -> None:
-        owner = Owner(self._run, socket.gethostname(), os.getpid(), time.time())
-        partial = self._file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(asdict(owner)))
-        partial.replace(self._file)
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Looking and writing are one step: no two runs can both find the lease free."""
-        with self._file.with_suffix(".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
+    def _owner(self) -> Owner:
+        return Owner(self._run, socket.gethostname(), os.getpid(), time.time())
 
 
 def _is_running(pid: int) -> bool:

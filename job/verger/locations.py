@@ -57,8 +57,12 @@ class Location:
     def local(self) -> Path:
         """The local folder; a SettingsError for a bucket."""
         if not self.is_local:
-            raise SettingsError(f"{self}: this version works on local folders only; copy the data to one")
+            raise SettingsError(f"{self}: a bucket; only a local folder will do here")
         return Path(self.path)
+
+    def holds(self, other: Location) -> bool:
+        """Whether `other` is this folder or lies in it."""
+        return self.scheme == other.scheme and f"{other.path}/".startswith(f"{self.path.rstrip('/')}/")
 
     def __truediv__(self, name: str) -> Location:
         return Location(self.scheme, f"{self.path.rstrip('/')}/{name}")

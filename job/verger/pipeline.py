@@ -9,30 +9,34 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from verger import __version__, mllib, network, reduction, session
+from verger import __version__, mllib, network, reduction, session, storage
 from verger.catalog import Catalog, Counts, Plan
 from verger.decode import Decoder
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
 from verger.features import Features, new_embedder, warm
 from verger.launch import Launch
-from verger.lease import Lease
+from verger.lease import Lease, LocalPlace, Place
 from verger.locations import Location
 from verger.network import Weights
 from verger.progress import Show
 from verger.projection import Projection
-from verger.results import PROJECTION, Results
+from verger.results import PROJECTION, LocalResults, Results
 from verger.session import slots
 from verger.settings import Settings
 from verger.statistics import Statistics
 from verger.store import Store, refuse_foreign
 from verger.workers import Embedder
+
+if TYPE_CHECKING:
+    from verger.aws import Aws
 
 MLLIB = f"{PROJECTION}/pipeline"
 
@@ -41,8 +45,13 @@ MLLIB = f"{PROJECTION}/pipeline"
 class Outcome:
     """What a run did, for whoever started it."""
 
-    results: Path
+    location: Location
     manifest: dict[str, Any]
+
+    @property
+    def results(self) -> Path:
+        """The results' folder, where it is a local one."""
+        return self.location.local
 
 
 @dataclass
@@ -60,15 +69,19 @@ class Run:
 
     def transform(self) -> Outcome:
         """New images through the projection of an earlier run."""
-        return self._run(Projection.load(self.settings.location("projection").local))
+        location = self.settings.location("projection")
+        return self._run(Projection.load(storage.folder(location, self.aws), location))
 
     def _run(self, projection: Projection | None) -> Outcome:
         images, store = self.settings.location("images"), self.settings.location("store")
         launch = self.launch or Launch(self.settings)
-        results = Results(self.settings.location("results").local, launch.name, self.settings.overwrite)
-        refuse_bad_locations(images, store, results)
+        results = self._results(launch)
+        refuse_bad_locations(images, store, results, self.aws)
         decoder = Decoder(exif=self.settings.exif, max_pixels=self.settings.max_pixels)
-        with Lease(store.local, launch.name) as lease, self._started(launch, decoder) as (spark, embedder, weights):
+        with (
+            Lease(self._place(store), launch.name) as lease,
+            self._started(launch, decoder) as (spark, embedder, weights),
+        ):
             if projection is not None and projection.model != embedder.model:
                 raise SettingsError(
                     f"--projection: made from features of model {projection.model}, these images give "
@@ -76,7 +89,7 @@ class Run:
                 )
             results.aside.mkdir(parents=True)
             try:
-                steps = Steps(self.settings, self.show, launch, self.began, spark, embedder, results, lease)
+                steps = Steps(self.settings, self.aws, self.show, launch, self.began, spark, embedder, results, lease)
                 manifest = steps.go(images, store, projection)
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)
@@ -84,7 +97,33 @@ class Run:
             finally:
                 results.discard()
         self._judge(manifest)
-        return Outcome(results.folder, manifest)
+        return Outcome(results.location, manifest)
+
+    @cached_property
+    def aws(self) -> Aws | None:
+        """AWS's clients, when anything is in a bucket."""
+        if not self.settings.s3:
+            return None
+        from verger.aws import Aws  # boto3 takes a third of a second, which local runs need not wait for
+
+        return Aws.of(self.settings)
+
+    def _results(self, launch: Launch) -> Results:
+        location = self.settings.location("results")
+        if location.is_local:
+            return LocalResults(location.local, launch.name, self.settings.overwrite)
+        from verger.bucket_results import BucketResults
+
+        bucket: Any = storage.folder(location, self.aws)
+        return BucketResults(location, bucket, launch.name, self.settings.overwrite)
+
+    def _place(self, store: Location) -> Place:
+        if store.is_local:
+            return LocalPlace(store.local)
+        from verger.bucket_lease import BucketPlace
+
+        bucket: Any = storage.folder(store, self.aws)
+        return BucketPlace(bucket)
 
     @contextmanager
     def _started(self, launch: Launch, decoder: Decoder) -> Iterator[tuple[SparkSession, Embedder, Weights]]:
@@ -127,6 +166,7 @@ class Steps:
     """The steps of a run, once Spark and the graph are there."""
 
     settings: Settings
+    aws: Aws | None
     show: Show
     launch: Launch
     began: float
@@ -137,7 +177,7 @@ class Steps:
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
         settings, show = self.settings, self.show
-        store = Store(self.spark, location, self.embedder.model)
+        store = Store(self.spark, location, storage.folder(location, self.aws), self.embedder.model)
         known = store.known() if store.exists() else None
         with show.stage("listing"), ThreadPoolExecutor(1) as pool:
             creating = pool.submit(store.create) if known is None else None
@@ -197,7 +237,7 @@ class Steps:
         """The results, side by side where they don't need each other: how many images there are in them."""
         with ThreadPoolExecutor(1) as pool:
             projection.save(self.results.aside / PROJECTION, statistics)
-            saving = pool.submit(mllib.save, self.spark, projection, self.results.location(MLLIB))
+            saving = pool.submit(mllib.save, self.spark, projection, self.results.spark(MLLIB))
             self.results.write_parquet(reduction.project(embedded, projection))
             projected = self.results.write_csv()
             saving.result()
@@ -255,18 +295,19 @@ class Steps:
         }
 
 
-def refuse_bad_locations(images: Location, store: Location, results: Results) -> None:
+def refuse_bad_locations(images: Location, store: Location, results: Results, aws: Aws | None) -> None:
     """A SettingsError for locations that can't work together, before anything is started."""
-    if not images.local.is_dir():
+    source = storage.folder(images, aws)
+    if images.is_local and not images.local.is_dir():
         raise SettingsError(f"--images {images}: no such folder; give the folder that holds the images")
-    for option, folder in (("store", store.local), ("results", results.folder)):
-        if folder.is_relative_to(images.local):
-            raise SettingsError(
-                f"--{option} {folder}: inside --images, and would be listed as images; put it elsewhere"
-            )
-    if store.local.is_relative_to(results.folder) or results.folder.is_relative_to(store.local):
+    if not images.is_local and next(iter(source.names()), None) is None:
+        raise SettingsError(f"--images {images}: nothing is there; give the prefix that holds the images")
+    for option, place in (("store", store), ("results", results.location)):
+        if images.holds(place):
+            raise SettingsError(f"--{option} {place}: inside --images, and would be listed as images; put it elsewhere")
+    if store.holds(results.location) or results.location.holds(store):
         raise SettingsError(
-            f"--results {results.folder}: one of --store and --results holds the other; keep them apart"
+            f"--results {results.location}: one of --store and --results holds the other; keep them apart"
         )
-    refuse_foreign(store)
+    refuse_foreign(store, storage.folder(store, aws))
     results.refuse_earlier()

@@ -6,6 +6,7 @@ components. As in MLlib, standard deviations divide by n - 1, and a column that 
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from verger.errors import SettingsError
 from verger.statistics import Floats, Statistics
+from verger.storage import Folder, LocalFolder
 
 FILE = "projection.npz"
 STATISTICS = "statistics.npz"
@@ -77,19 +79,25 @@ class Projection:
             np.savez(folder / STATISTICS, n=statistics.n, mean=statistics.mean, scatter=statistics.scatter)
 
     @classmethod
-    def load(cls, folder: Path) -> Projection:
+    def load(cls, folder: Folder | Path, named: object = None) -> Projection:
         """Read what `save` wrote, from the folder itself or a run's results; a SettingsError when it is not there."""
-        if not (folder / FILE).is_file() and (folder / "projection" / FILE).is_file():
-            folder = folder / "projection"
+        named, folder = named or folder, LocalFolder(folder) if isinstance(folder, Path) else folder
         try:
-            summary = json.loads((folder / MANIFEST).read_text())
-            with np.load(folder / FILE) as arrays:
+            summary = json.loads(_read(folder, MANIFEST))
+            with np.load(io.BytesIO(_read(folder, FILE))) as arrays:
                 parts = {name: arrays[name] for name in ("mean", "std", "components", "explained")}
             return cls(**parts, n=int(summary["images"]), model=str(summary["model"]))
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise SettingsError(
-                f"--projection {folder}: no projection to read ({error}); give RESULTS/projection of a finished run"
+                f"--projection {named}: no projection to read ({error}); give RESULTS/projection of a finished run"
             ) from error
+
+
+def _read(folder: Folder, name: str) -> bytes:
+    for place in (name, f"projection/{name}"):
+        if (content := folder.read(place)) is not None:
+            return content
+    raise FileNotFoundError(f"no {name}")
 
 
 def _inverse(std: Floats) -> Floats:

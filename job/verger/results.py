@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -23,33 +25,42 @@ ASIDE = ".verger-"  # hidden: neither Spark nor the check for earlier results se
 ROWS = 4096  # of a CSV written at a time
 
 
-@dataclass(frozen=True)
-class Results:
-    """The results folder of one run. Everything is written to `aside`; `publish` moves it into place."""
+class Results(ABC):
+    """The results of one run: written aside, where nobody looks, until `publish` puts them into place."""
 
-    folder: Path
-    run: str
-    overwrite: bool
+    location: Location
 
     @property
+    @abstractmethod
     def aside(self) -> Path:
-        return self.folder / f"{ASIDE}{self.run}"
+        """The local folder for what is written as files."""
 
+    @abstractmethod
     def refuse_earlier(self) -> None:
-        """A SettingsError when there is something in the folder and --overwrite was not given."""
-        if self.folder.is_file():
-            raise SettingsError(f"--results {self.folder}: a file; give a folder")
-        if self.overwrite or not self.folder.is_dir():
-            return
-        if any(not entry.name.startswith(ASIDE) for entry in self.folder.iterdir()):
-            raise SettingsError(f"--results {self.folder}: not empty; give another folder, or --overwrite")
+        """A SettingsError when there is something in the place and --overwrite was not given."""
 
-    def location(self, name: str) -> Location:
+    @abstractmethod
+    def spark(self, name: str) -> Location:
         """Where Spark writes `name`."""
-        return Location.parse(str(self.aside / name))
+
+    @abstractmethod
+    def open(self, name: str) -> AbstractContextManager[TextIO]:
+        """A text file of the results, to be written."""
+
+    @abstractmethod
+    def parts(self) -> Iterator[Path]:
+        """The files of the Parquet, in their order; each is used before the next is asked for."""
+
+    @abstractmethod
+    def publish(self) -> None:
+        """Put the results into place, the manifest last: what has a run.json is complete."""
+
+    @abstractmethod
+    def discard(self) -> None:
+        """Remove what an unfinished run wrote aside; after `publish` there is nothing left to do."""
 
     def write_parquet(self, rows: DataFrame) -> None:
-        rows.write.mode("overwrite").parquet(self.location(PARQUET).uri)
+        rows.write.mode("overwrite").parquet(self.spark(PARQUET).uri)
 
     def write_csv(self) -> int:
         """results.csv from the Parquet, a batch at a time: the notebook's columns, features as [a,b,...].
@@ -57,7 +68,7 @@ class Results:
         Returns how many images it holds.
         """
         images = 0
-        with (self.aside / CSV).open("w", newline="", encoding="utf-8") as file:
+        with self.open(CSV) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "pcaFeatures"])
             for batch in self._batches():
@@ -70,14 +81,14 @@ class Results:
 
     def _batches(self) -> Iterator[pa.RecordBatch]:
         """The Parquet's rows, in the order of its files."""
-        for part in sorted((self.aside / PARQUET).glob("part-*")):
+        for part in self.parts():
             with pq.ParquetFile(part) as file:
                 yield from file.iter_batches(batch_size=ROWS)
 
     def write_failures(self, rows: DataFrame | None) -> dict[str, int]:
         """failures.csv from the failed rows of a store, if there are any; returns how many for each kind of reason."""
         kinds: dict[str, int] = {}
-        with (self.aside / FAILURES).open("w", newline="", encoding="utf-8") as file:
+        with self.open(FAILURES) as file:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["path", "label", "size", "reason"])
             for row in _streamed(rows.select("path", "label", "size", "reason")) if rows is not None else ():
@@ -87,13 +98,47 @@ class Results:
         return kinds
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
-        (self.aside / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        with self.open(MANIFEST) as file:
+            file.write(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n")
+
+
+@dataclass(frozen=True)
+class LocalResults(Results):
+    """A folder. Everything is written to `aside`, a hidden folder in it; `publish` moves it into place."""
+
+    folder: Path
+    run: str
+    overwrite: bool
+
+    @property
+    def location(self) -> Location:  # type: ignore[override]
+        return Location("file", str(self.folder))
+
+    @property
+    def aside(self) -> Path:
+        return self.folder / f"{ASIDE}{self.run}"
+
+    def refuse_earlier(self) -> None:
+        if self.folder.is_file():
+            raise SettingsError(f"--results {self.folder}: a file; give a folder")
+        if self.overwrite or not self.folder.is_dir():
+            return
+        if any(not entry.name.startswith(ASIDE) for entry in self.folder.iterdir()):
+            raise SettingsError(f"--results {self.folder}: not empty; give another folder, or --overwrite")
+
+    def spark(self, name: str) -> Location:
+        return self.location / self.aside.name / name
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[TextIO]:
+        with (self.aside / name).open("w", newline="", encoding="utf-8") as file:
+            yield file
+
+    def parts(self) -> Iterator[Path]:
+        yield from sorted((self.aside / PARQUET).glob("part-*"))
 
     def publish(self) -> None:
-        """Move the new results into place, the manifest last: a folder with run.json is complete.
-
-        Each step is a rename; when one fails, the earlier results are put back.
-        """
+        """Each step is a rename; when one fails, the earlier results are put back."""
         self.refuse_earlier()
         old = self.aside / "replaced"
         old.mkdir()
@@ -115,7 +160,6 @@ class Results:
         shutil.rmtree(self.aside)
 
     def discard(self) -> None:
-        """Remove what an unfinished run wrote aside."""
         shutil.rmtree(self.aside, ignore_errors=True)
 
 
@@ -124,7 +168,7 @@ def _streamed(rows: DataFrame) -> Iterator[Any]:
     return iter(rows.coalesce(1).toLocalIterator())
 
 
-def summary(folder: Path, manifest: dict[str, Any]) -> list[str]:
+def summary(location: Location, manifest: dict[str, Any]) -> list[str]:
     """What a run tells at its end."""
     images, explained = manifest["images"], manifest["explained_variance"]
     counts = ", ".join(f"{images[name]:,} {name}" for name in ("embedded", "reused", "failed"))
@@ -135,4 +179,4 @@ def summary(folder: Path, manifest: dict[str, Any]) -> list[str]:
             f"explained variance of {len(explained['components'])} components: {explained['sum']:.8f} ({first}, ...)"
         )
     lines.append(f"{manifest['seconds']['total']:.1f} s, {manifest['images_per_second']:,.0f} images/s")
-    return [*lines, *(f"  {folder / name}" for name in (PARQUET, CSV, PROJECTION, FAILURES, MANIFEST))]
+    return [*lines, *(f"  {location / name}" for name in (PARQUET, CSV, PROJECTION, FAILURES, MANIFEST))]

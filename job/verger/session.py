@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 from verger import launch as launching
 from verger.errors import VergerError
 from verger.launch import Jvm, Launch
+from verger.s3a import s3a
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -31,6 +32,15 @@ COMMON = {
     "spark.python.daemon.module": "verger.daemon",
     # Workers are kept by what they find in their environment: so, RDDs and DataFrames have the same ones.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
+}
+# Files of Spark's own format appear when a job commits, by completed uploads: nothing is renamed (Hadoop, "S3A
+# Committers"; Spark, "Integration with cloud infrastructures").
+S3 = {
+    "spark.hadoop.fs.s3a.committer.name": "magic",
+    "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
+    "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
+    "spark.sql.sources.parallelPartitionDiscovery.threshold": "1",  # folders are listed side by side
+    "spark.hadoop.fs.s3a.connection.maximum": "200",
 }
 LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -95,6 +105,7 @@ def configuration(launch: Launch) -> SparkConf:
         **DELTA,
         **COMMON,
         **(LOCAL if launch.local else {}),
+        **(S3 | s3a(launch.settings) if launch.settings.s3 else {}),
     }
     return SparkConf(loadDefaults=False).setAll(list(values.items()))
 

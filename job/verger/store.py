@@ -11,11 +11,13 @@ from verger.catalog import AGAIN, KEY
 from verger.errors import SettingsError
 from verger.lease import NAME as LEASE
 from verger.locations import Location
+from verger.storage import Folder
 
 SCHEMA = (
     "path string, label string, size bigint, modified timestamp, sha256 string, width int, height int, format string, "
     "status string, reason string, model string, features array<float>, run string"
 )
+LOG = "_delta_log"
 COLUMNS = [column.split()[0] for column in SCHEMA.split(", ")]
 # Failures that may be over by the next run (or under other limits): known ones are tried again.
 PASSING = "unreadable|too many bytes|too many pixels"
@@ -23,14 +25,15 @@ PASSING = "unreadable|too many bytes|too many pixels"
 
 @dataclass(frozen=True)
 class Store:
-    """Usage: Store(spark, location, model).append(rows)"""
+    """Usage: Store(spark, location, folder, model).append(rows)"""
 
     spark: SparkSession
     location: Location
+    folder: Folder
     model: str
 
     def exists(self) -> bool:
-        return (self.location.local / "_delta_log").is_dir()
+        return LOG in self.folder.names()
 
     def create(self) -> None:
         """An empty table: two first appends at a time would each want to be its beginning."""
@@ -64,15 +67,13 @@ class Store:
         return rows if listing is None else rows.join(listing.select(*KEY), on=KEY, how="left_semi")
 
 
-def refuse_foreign(location: Location) -> None:
+def refuse_foreign(location: Location, folder: Folder) -> None:
     """A SettingsError when the folder holds something that is not a store."""
-    folder = location.local
     if folder.is_file():
         raise SettingsError(f"--store {location}: a file; give a folder")
-    if not folder.is_dir() or (folder / "_delta_log").is_dir():
-        return
-    strangers = [entry.name for entry in folder.iterdir() if not entry.name.startswith(LEASE.split(".")[0])]
-    if strangers:
+    names = set(folder.names())
+    strangers = [name for name in names if not name.startswith(LEASE.split(".")[0])]
+    if strangers and LOG not in names:
         raise SettingsError(
             f"--store {location}: holds {sorted(strangers)[0]} and no Delta table; give an empty folder or a store"
         )

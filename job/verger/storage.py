@@ -1,0 +1,65 @@
+"""Folders where Spark is not involved: a local one and a prefix of a bucket, behind one small interface."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from verger.locations import Location
+
+if TYPE_CHECKING:
+    from verger.aws import Aws
+
+
+class Folder(Protocol):
+    """What a run asks of its locations. Names are relative, with `/` between their parts."""
+
+    def is_file(self) -> bool:
+        """Whether the location is a file: no folder can be there."""
+        ...
+
+    def names(self) -> Iterator[str]:
+        """What lies directly in the folder; none when there is no folder."""
+        ...
+
+    def read(self, name: str) -> bytes | None:
+        """A file's bytes, None for no such file."""
+        ...
+
+    def remove(self) -> None:
+        """Delete the folder and all that is in it."""
+        ...
+
+
+@dataclass(frozen=True)
+class LocalFolder:
+    path: Path
+
+    def is_file(self) -> bool:
+        return self.path.is_file()
+
+    def names(self) -> Iterator[str]:
+        if self.path.is_dir():
+            yield from (entry.name for entry in self.path.iterdir())
+
+    def read(self, name: str) -> bytes | None:
+        try:
+            return (self.path / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def folder(location: Location, aws: Aws | None) -> Folder:
+    """The folder at a location; `aws` is there whenever any of a run's locations is in a bucket."""
+    if location.is_local:
+        return LocalFolder(location.local)
+    assert aws is not None
+    from verger.buckets import BucketFolder  # boto3 takes a third of a second, which local runs need not wait for
+
+    return BucketFolder.of(location, aws)
