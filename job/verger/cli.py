@@ -21,7 +21,7 @@ FOLDERS = ("images", "store", "results")
 S3 = ("region", "endpoint", "allow_http", "kms_key")
 COMPUTING = (
     "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",
-    "commit_every", "partitions", *S3, "master", "driver_memory", "cache", "config", "verbose",
+    "commit_every", "partitions", *S3, "master", "driver_memory", "cache", "scratch", "config", "verbose",
 )  # fmt: skip
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -68,7 +68,7 @@ _METAVARS = {
     **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
     **dict.fromkeys(("weights", "config"), "FILE"),
     "region": "REGION", "endpoint": "URL", "kms_key": "ARN",
-    "cache": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
+    "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
 }  # fmt: skip
 
 

@@ -17,10 +17,12 @@ import tempfile
 import threading
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from runpy import run_path
 from typing import BinaryIO
@@ -54,7 +56,7 @@ class Launch:
         """A rehearsal's JVM writes the class archive when it ends (see `session.end`)."""
         self.settings = settings
         self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-        self.log = settings.cache_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
+        self.log = settings.scratch_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
         self.rehearsal = rehearsal
         self.local = settings.master.startswith("local")
         self._jvm: Jvm | None = None
@@ -84,10 +86,14 @@ class Launch:
             values["spark.driver.memory"] = self.settings.driver_memory
         return values | {"spark.driver.extraJavaOptions": " ".join(flags)}
 
+    def command(self) -> list[str]:
+        """The command line of a local run's JVM."""
+        environment(self.settings)
+        return _command(self.options, self.settings.cache_dir, self.settings.scratch_dir)
+
     def _launch(self) -> None:
         try:
-            environment(self.settings)
-            command = _command(self.options, self.settings.cache_dir)
+            command = self.command()
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self._jvm = _started(command, log)
@@ -148,18 +154,19 @@ def _digest(parts: list[str]) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
-def _command(options: dict[str, str], cache: Path) -> list[str]:
-    """The JVM's command line as Spark's launcher makes it, asked once."""
+def _command(options: dict[str, str], *folders: Path) -> list[str]:
+    """The JVM's command line as Spark's launcher makes it, asked once: kept in the last of the folders."""
     given = [word for key, value in options.items() for word in ("--conf", f"{key}={value}")]
-    file = cache / "jvm" / f"{_digest([_this_java(), str(spark_home()), spark_version(), *given])}.json"
-    try:
-        command: list[str] = json.loads(file.read_text())
-    except (OSError, ValueError):
-        command = _asked(given)
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(f".{os.getpid()}")
-        partial.write_text(json.dumps(command))
-        partial.replace(file)
+    name = f"jvm/{_digest([_this_java(), str(spark_home()), spark_version(), *given])}.json"
+    for folder in folders:
+        with suppress(OSError, ValueError):
+            known: list[str] = json.loads((folder / name).read_text())
+            return known
+    command, file = _asked(given), folders[-1] / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(f".{os.getpid()}")
+    partial.write_text(json.dumps(command))
+    partial.replace(file)
     return command
 
 
@@ -173,7 +180,16 @@ def _asked(given: list[str]) -> list[str]:
     if told.returncode != 0 or not words:
         why = told.stderr.decode(errors="replace").strip().splitlines()[:1] or [f"it ended with {told.returncode}"]
         raise VergerError(f"Spark did not start: {why[0]}")
-    return [word.decode() for word in words]
+    return _in_order([word.decode() for word in words])
+
+
+def _in_order(command: list[str]) -> list[str]:
+    """With the classpath's `jars/*` spelt out. Java takes them as the file system lists them, which another machine's
+    does otherwise: it would not have the class archive that an image brings."""
+    at = command.index("-cp") + 1
+    entries = command[at].split(os.pathsep)
+    files = [sorted(map(str, Path(entry[:-1]).glob("*.jar"))) if entry.endswith("/*") else [entry] for entry in entries]
+    return [*command[:at], os.pathsep.join(chain.from_iterable(files)), *command[at + 1 :]]
 
 
 def _started(command: list[str], log: BinaryIO) -> Jvm:

@@ -25,7 +25,7 @@ from verger.errors import SettingsError, VergerError
 FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{FILE}"
 UNTRAINED_SEED = 20
-GRAPH_VERSION = 1  # change it with anything here or in engines/ that changes a graph
+GRAPH_VERSION = 2  # change it with anything here or in engines/ that changes a graph
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ def prepare(settings: Settings, show: Show) -> None:
         places = {name: f"{folder}/{name}" for name in ("images", "store", "results")}
         rehearsed = settings.model_copy(update={**places, "components": 2})
         Run(rehearsed, show, Launch(rehearsed, rehearsal=True)).run()
+    Launch(settings).command()  # that a run's JVM starts by, now that there is an archive
     show.say(f"ready: {cache}")
 
 

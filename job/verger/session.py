@@ -99,7 +99,8 @@ def configuration(launch: Launch) -> SparkConf:
     values = {
         "spark.app.name": f"verger {launch.name}",
         "spark.master": launch.settings.master,
-        "spark.sql.warehouse.dir": str(launch.settings.cache_dir / "warehouse"),  # else Spark makes one where it stands
+        # Without this one, Spark makes one where it stands.
+        "spark.sql.warehouse.dir": str(launch.settings.scratch_dir / "warehouse"),
         "spark.executor.extraClassPath": options["spark.driver.extraClassPath"],
         **options,
         **DELTA,

@@ -73,6 +73,9 @@ class Settings(BaseSettings):
     cache: Path = Field(
         Path("~/.cache/verger"), description="Folder of jars, weights, converted graphs and logs of this machine."
     )
+    scratch: Path | None = Field(
+        None, description="Folder of what runs write on this machine, such as logs; else the cache."
+    )
     verbose: bool = Field(False, description="Tracebacks with errors.")
     config: Path | None = Field(None, description="YAML file with any of these settings.")
 
@@ -113,6 +116,10 @@ class Settings(BaseSettings):
     @property
     def cache_dir(self) -> Path:
         return self.cache.expanduser().absolute()
+
+    @property
+    def scratch_dir(self) -> Path:
+        return (self.scratch or self.cache).expanduser().absolute()
 
     def failed_allowed(self, listed: int) -> int:
         """How many of `listed` images may fail before the run does."""

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from verger.decode import SIDE
+from verger.engines import tensorflow
 
 os.environ.setdefault("OPENVINO_TELEMETRY", "0")
 
@@ -23,8 +24,12 @@ def convert(model: Any) -> dict[str, bytes]:
     """OpenVINO's IR (graph.xml, graph.bin) of a `tf.function` from uint8 pixels to features."""
     import openvino as ov
 
-    converted = ov.convert_model(model.get_concrete_function())
     with tempfile.TemporaryDirectory() as folder:
+        # From a file: given the function itself, OpenVINO 2026.4 looks up TensorFlow's version by an `exec` that fails
+        # on Python 3.13, where `exec` no longer changes a function's names.
+        frozen = Path(folder, "graph.pb")
+        frozen.write_bytes(tensorflow.convert(model)["graph.pb"])
+        converted = ov.convert_model(frozen)
         ov.save_model(converted, Path(folder, "graph.xml"), compress_to_fp16=False)
         return {name: Path(folder, name).read_bytes() for name in ("graph.xml", "graph.bin")}
 

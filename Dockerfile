@@ -1,0 +1,73 @@
+# Verger's images: `spark` for any Kubernetes (and `docker run`), `emr` for EMR on EKS. docs/image.md says what is in them.
+# Pin the bases by digest: --build-arg BASE=docker.io/library/debian@sha256:...
+ARG BASE=docker.io/library/debian:trixie-slim
+ARG EMR_BASE=public.ecr.aws/emr-on-eks/spark/emr-7.13.0:latest
+
+# Debian's Python and Java, and nothing that runs as somebody else.
+FROM $BASE AS system
+RUN apt-get update \
+    && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends \
+        libnss-wrapper openjdk-21-jre-headless python3 tini \
+    && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
+    && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
+    && useradd --uid 185 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin spark \
+    && install -d -o spark -g spark /work
+
+# uv, hatchling and what writes the SBOM: they make the image and are not in it.
+FROM system AS tools
+RUN apt-get update && apt-get install -y --no-install-recommends python3-venv
+COPY image/build.lock /build/
+RUN python3 -m venv /build/venv && /build/venv/bin/pip install --quiet --require-hashes -r /build/build.lock
+ENV PATH=/build/venv/bin:$PATH UV_NO_CACHE=1
+
+FROM tools AS wheel
+COPY pyproject.toml README.md /build/verger/
+COPY job /build/verger/job
+COPY image/jars.lock /build/verger/image/
+RUN cd /build/verger && hatchling build -t wheel -d /wheel
+
+# The locked environment; PySpark is built from its source archive, by the setuptools of build.lock.
+FROM tools AS environment
+COPY requirements.lock image/strip /build/
+RUN uv venv --quiet --python /usr/bin/python3 /opt/verger/venv \
+    && uv pip install --python /opt/verger/venv/bin/python --compile-bytecode --require-hashes \
+        --build-constraints /build/build.lock -r /build/requirements.lock \
+    && sh /build/strip /opt/verger/venv/lib/python3.13/site-packages
+
+# What all stages that run Verger have: layers that change with the locks only.
+FROM system AS spark-system
+COPY --from=environment /opt/verger/venv /opt/verger/venv
+RUN ln -s verger/venv/lib/python3.13/site-packages/pyspark /opt/spark && mkdir /opt/spark/conf
+COPY --chmod=755 image/entrypoint.sh /opt/
+COPY image/main.py /opt/verger/
+ENV PATH=/opt/verger/venv/bin:$PATH \
+    SPARK_HOME=/opt/spark \
+    SPARK_DIST_CLASSPATH=/opt/verger/cache/jars/* \
+    PYSPARK_PYTHON=/opt/verger/venv/bin/python \
+    PYSPARK_DRIVER_PYTHON=/opt/verger/venv/bin/python \
+    VERGER_CACHE=/opt/verger/cache \
+    OPENVINO_TELEMETRY=0
+
+# Jars, weights and the graphs made of them. Weights: image/weights/ of the build context, else Keras's address.
+FROM spark-system AS cache
+RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
+    --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    /build/venv/bin/uv pip install --quiet --no-cache --no-deps --python /opt/verger/venv/bin/python /wheel/*.whl
+RUN --mount=type=bind,source=image,target=/image \
+    python /image/fetch.py /image/weights
+
+FROM spark-system AS spark
+COPY --from=cache /opt/verger/cache/jars /opt/verger/cache/jars
+COPY --from=cache /opt/verger/cache/weights /opt/verger/cache/weights
+COPY --from=cache /opt/verger/cache/graphs /opt/verger/cache/graphs
+RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
+    --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    /build/venv/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode \
+        --python /opt/verger/venv/bin/python /wheel/*.whl
+# A rehearsal, whose JVM leaves the class archive that later ones start from.
+RUN verger prepare && rm -rf /tmp/*
+ENV VERGER_SCRATCH=/tmp/verger
+USER 185
+WORKDIR /work
+ENTRYPOINT ["/usr/bin/tini", "-s", "--", "/opt/entrypoint.sh"]
+CMD ["verger", "--help"]

@@ -1,0 +1,37 @@
+"""The image's cache: jars with S3A, MobileNetV2's weights, and the graphs made of them and checked. Run at build.
+
+Unlike `verger prepare`, it never makes do with untrained weights: without the real ones there is no image.
+Usage: python fetch.py FOLDER, which may hold the weights; else they are downloaded
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+import pyspark
+from verger import jars, network
+from verger.decode import Decoder
+from verger.errors import VergerError
+from verger.settings import Settings
+
+
+def main(given: Path) -> int:
+    cache = Settings.load().cache_dir
+    try:
+        jars.ensure(pyspark.__version__, cache, s3=True)
+        if (given / network.FILE).is_file():
+            (cache / "weights").mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(given / network.FILE, cache / "weights" / network.FILE)
+        weights = network.Weights.find(None, cache)
+        for engine in ("openvino", "tensorflow"):
+            network.prepare(weights, Decoder(), engine, cache)
+    except VergerError as error:
+        print(f"no image without its parts: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))
