@@ -110,14 +110,14 @@ FROM $EMR_BASE AS emr
 USER root
 COPY --from=emr-environment /opt/verger /opt/verger
 COPY image/main.py /opt/verger/
-RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
-    --mount=type=bind,source=image,target=/image \
-    PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
-        /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
 ENV PATH=/opt/verger/venv/bin:$PATH \
     PYSPARK_PYTHON=/opt/verger/venv/bin/python \
     PYSPARK_DRIVER_PYTHON=/opt/verger/venv/bin/python \
     VERGER_CACHE=/opt/verger/cache \
     VERGER_SCRATCH=/tmp/verger \
     OPENVINO_TELEMETRY=0
+RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
+    --mount=type=bind,source=image,target=/image \
+    PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
+        /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
 USER hadoop:hadoop
