@@ -10,7 +10,8 @@ RUN apt-get update \
         libnss-wrapper openjdk-21-jre-headless python3 tini \
     && rm -rf /var/lib/apt/lists/* /var/cache/* /var/log/* \
     && find / -xdev -type f -perm /6000 -exec chmod a-s {} + \
-    && useradd --uid 185 --user-group --home-dir /tmp --no-create-home --shell /usr/sbin/nologin spark \
+    && groupadd --gid 185 spark \
+    && useradd --uid 185 --gid 185 --home-dir /tmp --no-create-home --shell /usr/sbin/nologin spark \
     && install -d -o spark -g spark /work
 
 # uv, hatchling and what writes the SBOM: they make the image and are not in it.
@@ -32,7 +33,8 @@ COPY requirements.lock image/strip /build/
 RUN uv venv --quiet --python /usr/bin/python3 /opt/verger/venv \
     && uv pip install --python /opt/verger/venv/bin/python --compile-bytecode --require-hashes \
         --build-constraints /build/build.lock -r /build/requirements.lock \
-    && sh /build/strip /opt/verger/venv/lib/python3.13/site-packages
+    && sh /build/strip /opt/verger/venv/lib/python3.13/site-packages \
+    && rm /opt/verger/venv/.lock
 
 # What all stages that run Verger have: layers that change with the locks only.
 FROM system AS spark-system
@@ -52,7 +54,8 @@ ENV PATH=/opt/verger/venv/bin:$PATH \
 FROM spark-system AS cache
 RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
     --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
-    /build/venv/bin/uv pip install --quiet --no-cache --no-deps --python /opt/verger/venv/bin/python /wheel/*.whl
+    /build/venv/bin/uv pip install --quiet --no-cache --no-deps --python /opt/verger/venv/bin/python /wheel/*.whl \
+    && rm -f /opt/verger/venv/.lock
 RUN --mount=type=bind,source=image,target=/image \
     python /image/fetch.py /image/weights
 
@@ -63,11 +66,58 @@ COPY --from=cache /opt/verger/cache/graphs /opt/verger/cache/graphs
 RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
     --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
     /build/venv/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode \
-        --python /opt/verger/venv/bin/python /wheel/*.whl
+        --python /opt/verger/venv/bin/python /wheel/*.whl \
+    && rm -f /opt/verger/venv/.lock
 # A rehearsal, whose JVM leaves the class archive that later ones start from.
-RUN verger prepare && rm -rf /tmp/*
+RUN verger prepare && rm -rf /tmp/* /opt/verger/cache/logs
+RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
+    --mount=type=bind,source=image,target=/image \
+    PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
+        /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
 ENV VERGER_SCRATCH=/tmp/verger
 USER 185
 WORKDIR /work
 ENTRYPOINT ["/usr/bin/tini", "-s", "--", "/opt/entrypoint.sh"]
 CMD ["verger", "--help"]
+
+# EMR on EKS: EMR's Spark, jars, S3A, user and entrypoint stay; Verger comes beside them. EMR mounts over /tmp, /mnt,
+# /home/hadoop and its folders in /var/log at run time: nothing of ours is there.
+FROM $EMR_BASE AS emr-environment
+USER root
+COPY requirements.lock image/strip /build/
+# EMR's own PySpark, by path: the locked one would bring the jars of another Spark.
+RUN --mount=type=bind,from=tools,source=/build/venv/bin,target=/build/bin \
+    awk '/^[^ ]/ { skip = /^(pyspark|py4j)==/ } !skip' /build/requirements.lock > /build/emr.lock \
+    && /build/bin/uv venv --quiet --no-cache --no-python-downloads --python python3.11 /opt/verger/venv \
+    && /build/bin/uv pip install --no-cache --python /opt/verger/venv/bin/python --compile-bytecode --require-hashes \
+        --only-binary :all: -r /build/emr.lock \
+    && sh /build/strip /opt/verger/venv/lib/python3.11/site-packages \
+    && ls -d /usr/lib/spark/python /usr/lib/spark/python/lib/py4j-*.zip \
+        > /opt/verger/venv/lib/python3.11/site-packages/emr.pth
+RUN --mount=type=bind,from=tools,source=/build/venv/bin,target=/build/bin \
+    --mount=type=bind,from=wheel,source=/wheel,target=/wheel \
+    /build/bin/uv pip install --quiet --no-cache --no-deps --compile-bytecode \
+        --python /opt/verger/venv/bin/python /wheel/*.whl \
+    && rm -f /opt/verger/venv/.lock
+ENV VERGER_CACHE=/opt/verger/cache
+COPY --from=cache /opt/verger/cache/weights /opt/verger/cache/weights
+COPY --from=cache /opt/verger/cache/graphs /opt/verger/cache/graphs
+RUN --mount=type=bind,source=image,target=/image \
+    /opt/verger/venv/bin/python /image/fetch.py /image/weights --emr \
+    && chmod -R a+rX /opt/verger
+
+FROM $EMR_BASE AS emr
+USER root
+COPY --from=emr-environment /opt/verger /opt/verger
+COPY image/main.py /opt/verger/
+ENV PATH=/opt/verger/venv/bin:$PATH \
+    PYSPARK_PYTHON=/opt/verger/venv/bin/python \
+    PYSPARK_DRIVER_PYTHON=/opt/verger/venv/bin/python \
+    VERGER_CACHE=/opt/verger/cache \
+    VERGER_SCRATCH=/tmp/verger \
+    OPENVINO_TELEMETRY=0
+RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
+    --mount=type=bind,source=image,target=/image \
+    PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
+        /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
+USER hadoop:hadoop

@@ -10,7 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test check format lock bench clean test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,12 +29,12 @@ demo: $(READY) ## Run the whole job on images that are drawn here
 	$(BIN)/verger demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not image" --cov --cov-report=term:skip-covered
 
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache.
 test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
-	.venv-spark-$*/bin/python -m pytest -m "not main"
+	.venv-spark-$*/bin/python -m pytest -m "not main and not image"
 
 .venv-spark-%/.ready: $(READY) image/spark-%.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*
@@ -48,7 +48,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck .ci/run
+	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip
 
 format: $(READY) ## Format the code, and mend what lint can
 	$(BIN)/ruff check --fix .
@@ -57,6 +57,7 @@ format: $(READY) ## Format the code, and mend what lint can
 lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 	$(BIN)/uv pip compile pyproject.toml --group dev -c <(echo pyspark==$(SPARK)) $(LOCKING) -o requirements-dev.lock
 	$(BIN)/uv pip compile pyproject.toml -c requirements-dev.lock $(LOCKING) -o requirements.lock
+	$(BIN)/uv pip compile image/build.in $(LOCKING) -o image/build.lock
 	for spark in 4.0.2 3.5.8; do \
 	    $(BIN)/uv pip compile - <<< pyspark==$$spark $(LOCKING) -o image/spark-$${spark%.*}.lock; \
 	done
@@ -64,6 +65,20 @@ lock: $(READY) ## Pin the newest versions that pyproject.toml allows
 SPARK := 4.1.2
 UPGRADE ?= --upgrade
 LOCKING := $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
+
+# The weights are downloaded while the image is built, unless VERGER_WEIGHTS (or a file in image/weights/) gives them.
+IMAGE ?= verger
+TARGET ?= spark
+BUILD_ARGS ?= # --build-arg BASE=docker.io/library/debian@sha256:...
+WEIGHTS_FILE := mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5
+
+image: ## Build the container image IMAGE=verger for TARGET=spark|emr
+	$(if $(VERGER_WEIGHTS),install -m 644 $(VERGER_WEIGHTS) image/weights/$(WEIGHTS_FILE))
+	DOCKER_BUILDKIT=1 docker build --target $(TARGET) $(BUILD_ARGS) --tag $(IMAGE) .
+
+image-check: $(READY) ## Check IMAGE, which was built for TARGET, and run it
+	VERGER_TEST_IMAGE=$(IMAGE) VERGER_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest tests/test_image.py \
+	    -m $(if $(filter emr,$(TARGET)),"image and not spark_image",image)
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
 	$(BIN)/python benchmarks/run.py

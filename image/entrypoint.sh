@@ -24,7 +24,7 @@ executor)
         [ -v "$name" ] || break
         options+=("${!name}")
     done
-    classpath=${SPARK_CLASSPATH:+$SPARK_CLASSPATH:}$SPARK_HOME/conf:$SPARK_HOME/jars/*:${SPARK_DIST_CLASSPATH:-}
+    classpath="${SPARK_CLASSPATH:+$SPARK_CLASSPATH:}$SPARK_HOME/conf:$SPARK_HOME/jars/*:${SPARK_DIST_CLASSPATH:-}"
     exec "${JAVA_HOME:+$JAVA_HOME/bin/}java" "${options[@]}" \
         "-Xms$SPARK_EXECUTOR_MEMORY" "-Xmx$SPARK_EXECUTOR_MEMORY" -cp "${classpath%:}" \
         org.apache.spark.scheduler.cluster.k8s.KubernetesExecutorBackend \

@@ -1,7 +1,7 @@
 """The image's cache: jars with S3A, MobileNetV2's weights, and the graphs made of them and checked. Run at build.
 
 Unlike `verger prepare`, it never makes do with untrained weights: without the real ones there is no image.
-Usage: python fetch.py FOLDER, which may hold the weights; else they are downloaded
+Usage: python fetch.py FOLDER [--emr]; FOLDER may hold the weights, else they are downloaded; --emr: S3A is EMR's
 """
 
 from __future__ import annotations
@@ -9,23 +9,25 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pyspark
 from verger import jars, network
 from verger.decode import Decoder
+from verger.engines import EngineName
 from verger.errors import VergerError
 from verger.settings import Settings
 
 
-def main(given: Path) -> int:
+def main(given: Path, s3: bool) -> int:
     cache = Settings.load().cache_dir
     try:
-        jars.ensure(pyspark.__version__, cache, s3=True)
+        jars.ensure(pyspark.__version__, cache, s3=s3)
         if (given / network.FILE).is_file():
             (cache / "weights").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(given / network.FILE, cache / "weights" / network.FILE)
         weights = network.Weights.find(None, cache)
-        for engine in ("openvino", "tensorflow"):
+        for engine in get_args(EngineName):
             network.prepare(weights, Decoder(), engine, cache)
     except VergerError as error:
         print(f"no image without its parts: {error}", file=sys.stderr)
@@ -34,4 +36,4 @@ def main(given: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[1]), s3="--emr" not in sys.argv))

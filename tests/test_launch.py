@@ -40,6 +40,28 @@ def test_other_options_are_another_question(tmp_path: Path) -> None:
     assert launch._command(OPTIONS, tmp_path) != launch._command(OPTIONS | {"spark.driver.memory": "2g"}, tmp_path)
 
 
+def test_the_classpath_is_in_order_and_has_each_jar_once(tmp_path: Path) -> None:
+    """The JVM refuses a class archive over either."""
+    for name in ("b.jar", "c.jar", "a.jar", "notes.txt"):
+        (tmp_path / name).touch()
+    ordered = launch._in_order(["java", "-cp", f"/conf:{tmp_path}/b.jar:{tmp_path}/*", "Main"])
+    assert ordered == ["java", "-cp", f"/conf:{tmp_path}/b.jar:{tmp_path}/a.jar:{tmp_path}/c.jar", "Main"]
+
+
+def test_what_was_asked_is_found_in_a_folder_that_is_only_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    launch.environment(Settings.load())
+    asked = launch._command(OPTIONS, tmp_path / "cache")
+    monkeypatch.setattr(launch, "_asked", lambda _: pytest.fail("asked again"))
+    assert launch._command(OPTIONS, tmp_path / "cache", tmp_path / "scratch") == asked
+    assert not (tmp_path / "scratch").exists()
+
+
+def test_what_runs_write_is_in_the_scratch_folder(tmp_path: Path) -> None:
+    settings = Settings.load(cache=tmp_path / "cache", scratch=tmp_path / "scratch", master="spark://elsewhere")
+    assert launch.Launch(settings).log.parent == tmp_path / "scratch" / "logs"
+    assert Settings.load(cache=tmp_path / "cache").scratch_dir == tmp_path / "cache"
+
+
 def test_a_spark_without_jars_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SPARK_HOME", str(tmp_path))
     with pytest.raises(VergerError, match=r"^Spark did not start: "):

@@ -133,7 +133,8 @@ def class_archive(cache: Path) -> Path:
 
     The JVM ignores one that was made by another Java or classpath: both are part of its name.
     """
-    key = [_this_java(), str(spark_home()), *JVM, *(jar.sha256 for jar in jars.locked(spark_version()))]
+    spark = sorted(file.name for file in (spark_home() / "jars").glob("*.jar"))
+    key = [_this_java(), str(spark_home()), *JVM, *spark, *(jar.sha256 for jar in jars.locked(spark_version()))]
     return cache / "jvm" / f"{_digest(key)}.jsa"
 
 
@@ -189,7 +190,8 @@ def _in_order(command: list[str]) -> list[str]:
     at = command.index("-cp") + 1
     entries = command[at].split(os.pathsep)
     files = [sorted(map(str, Path(entry[:-1]).glob("*.jar"))) if entry.endswith("/*") else [entry] for entry in entries]
-    return [*command[:at], os.pathsep.join(chain.from_iterable(files)), *command[at + 1 :]]
+    classpath = dict.fromkeys(chain.from_iterable(files))  # each once: with one twice, the JVM takes no archive
+    return [*command[:at], os.pathsep.join(classpath), *command[at + 1 :]]
 
 
 def _started(command: list[str], log: BinaryIO) -> Jvm:
@@ -201,7 +203,8 @@ def _started(command: list[str], log: BinaryIO) -> Jvm:
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env={**os.environ, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(said)},
+            # Spark looks up the machine's own name, which has no address where there is no network.
+            env={"SPARK_LOCAL_IP": "127.0.0.1", **os.environ, "_PYSPARK_DRIVER_CONN_INFO_PATH": str(said)},
             start_new_session=True,  # Ctrl-C is for this process, which ends the JVM in order
         )
         while not said.exists():  # it is put in place whole
