@@ -75,6 +75,7 @@ RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
     PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
         /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
 ENV VERGER_SCRATCH=/tmp/verger
+LABEL org.opencontainers.image.title=verger
 USER 185
 WORKDIR /work
 ENTRYPOINT ["/usr/bin/tini", "-s", "--", "/opt/entrypoint.sh"]
@@ -110,8 +111,9 @@ FROM $EMR_BASE AS emr
 USER root
 COPY --from=emr-environment /opt/verger /opt/verger
 COPY image/main.py /opt/verger/
-ENV PATH=/opt/verger/venv/bin:$PATH \
-    PYSPARK_PYTHON=/opt/verger/venv/bin/python \
+# By its link: with our environment on the PATH, EMR's `python3` would be another.
+RUN ln -s /opt/verger/venv/bin/verger /usr/local/bin/verger
+ENV PYSPARK_PYTHON=/opt/verger/venv/bin/python \
     PYSPARK_DRIVER_PYTHON=/opt/verger/venv/bin/python \
     VERGER_CACHE=/opt/verger/cache \
     VERGER_SCRATCH=/tmp/verger \
@@ -120,4 +122,5 @@ RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
     --mount=type=bind,source=image,target=/image \
     PYTHONPATH=/build/venv/lib/python3.13/site-packages PYTHONDONTWRITEBYTECODE=1 \
         /opt/verger/venv/bin/python /image/sbom.py > /opt/verger/sbom.cdx.json
+LABEL org.opencontainers.image.title=verger
 USER hadoop:hadoop

@@ -48,7 +48,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip
+	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build
 
 format: $(READY) ## Format the code, and mend what lint can
 	$(BIN)/ruff check --fix .

@@ -12,12 +12,12 @@ import pytest
 from verger import drawing
 from verger.network import FILE
 
-pytestmark = pytest.mark.image
-
 IMAGE = os.environ.get("VERGER_TEST_IMAGE", "")
 TARGET = os.environ.get("VERGER_TEST_TARGET", "spark")
-if not IMAGE:
-    pytest.skip("VERGER_TEST_IMAGE names no image; `make image-check` does", allow_module_level=True)
+pytestmark = [
+    pytest.mark.image,
+    pytest.mark.skipif(not IMAGE, reason="VERGER_TEST_IMAGE names no image; `make image-check` does"),
+]
 
 # What a pod of Kubernetes' restricted profile has. /tmp: Spark's native libraries are unpacked and mapped there.
 RESTRICTED = (
@@ -76,6 +76,11 @@ def test_user_entrypoint_and_folder_are_those_of_the_platform(config: dict[str, 
 def test_the_user_has_a_name_and_is_not_root() -> None:
     assert shell("id -u").strip() == {"spark": "185", "emr": "999"}[TARGET]
     assert shell('getent passwd "$(id -u)"')
+
+
+def test_python3_is_the_platforms() -> None:
+    """EMR's own tools use its python3; the `spark` image has no other than Verger's."""
+    assert shell("command -v python3").startswith("/opt/verger/") == (TARGET == "spark")
 
 
 @pytest.mark.spark_image
