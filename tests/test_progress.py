@@ -126,6 +126,8 @@ def test_a_stage_that_fails_ends_its_display_and_claims_nothing(terminal: bool) 
     before = set(threading.enumerate())
     with pytest.raises(KeyError), shown.stage("features", 10, lambda: (4, 0)):
         raise KeyError
+    for thread in set(threading.enumerate()) - before:  # rich tells its own to stop, and does not wait for it
+        thread.join(5)
     assert set(threading.enumerate()) <= before
     assert " s  4 of 10 images" not in written()  # the line of a stage that is done
     assert "features" in shown.seconds
