@@ -20,6 +20,7 @@ from PIL import Image
 from verger import drawing
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
 from verger.projection import Projection
+from verger.statistics import Statistics
 
 from tests.bad import bad_images
 from tests.conftest import Runner
@@ -34,13 +35,34 @@ def vectors(results: Path) -> dict[str, np.ndarray[Any, Any]]:
     return dict(zip(names, np.array(table["pcaFeatures"].to_pylist()), strict=True))
 
 
-def assert_same(one: Path, other: Path, of_largest: float = 0.0) -> None:
-    """Equal to 1e-4, whatever the sign of a component; or to a share of the largest value."""
+def matrices(one: Path, other: Path) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """The pcaFeatures of two results [n, k], row by row the same image, the second's signed as the first's."""
     first, second = vectors(one), vectors(other)
     assert first.keys() == second.keys()
     a, b = (np.array([found[name] for name in sorted(first)]) for found in (first, second))
-    signs = np.sign((a * b).sum(axis=0))
-    np.testing.assert_allclose(a, b * signs, rtol=0, atol=of_largest * np.abs(a).max() or 1e-4)
+    return a, b * np.sign((a * b).sum(axis=0))
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Equal to 1e-4, whatever the sign of a component."""
+    np.testing.assert_allclose(*matrices(one, other), rtol=0, atol=1e-4)
+
+
+def assert_same_but_for_gaps(one: Path, other: Path) -> None:
+    """Equal components, each as well as it is defined: the closer its eigenvalue is to a neighbour's, the further a
+    difference in the features turns the two into one another (Davis and Kahan 1970, https://doi.org/10.1137/0707001).
+
+    Engines' features differ by 2e-5 of 6, and neighbours here by 0.1 to 54 %. Measured, difference times gap: 2e-5 to
+    9e-5; features that are off by 2e-5 everywhere give 5e-4.
+    """
+    with np.load(one / "projection" / "statistics.npz") as saved:
+        statistics = Statistics(int(saved["n"]), saved["mean"], saved["scatter"])
+    first, second = matrices(one, other)
+    values = Projection.fit(statistics, first.shape[1] + 1, "any").explained
+    steps = values[:-1] - values[1:]
+    gaps = np.minimum(steps, np.concatenate([[np.inf], steps[:-1]])) / values[:-1]
+    differences = np.abs(first - second).max(axis=0)
+    assert (differences * gaps).max() <= 3e-4, (differences * gaps).argmax()
 
 
 def copies(results: Path, to: Path) -> Path:
@@ -114,7 +136,7 @@ def test_results_do_not_depend_on_commits_or_partitions(run: Runner, orchard: Pa
 def test_both_engines_give_the_same_results(run: Runner, orchard: Path, tmp_path: Path) -> None:
     one = run(orchard)
     other = run(orchard, engine="tensorflow", store=str(tmp_path / "s2"), results=str(tmp_path / "r2"))
-    assert_same(one.results, other.results, of_largest=1e-4)
+    assert_same_but_for_gaps(one.results, other.results)
 
 
 def test_every_bad_image_has_a_row_with_its_reason(run: Runner, tmp_path: Path) -> None:
