@@ -15,6 +15,7 @@ from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 from verger.errors import SettingsError, VergerError
 
 if TYPE_CHECKING:
+    from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
@@ -28,6 +29,9 @@ CONFIG = Config(
     max_pool_connections=32,
     s3={"addressing_style": "auto"},
 )
+AWS_HOST = ".amazonaws.com"
+# What an answer calls the region of a bucket, and S3's oldest names for two of them.
+OLD_REGIONS = {"": "us-east-1", "EU": "eu-west-1"}
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,46 @@ class Aws:
 
     @cached_property
     def s3(self) -> S3Client:
+        """S3 in this region and nowhere else: neither AWS_ENDPOINT_URL nor a redirect leads to another server."""
         style = Config(s3={"addressing_style": "path"}) if self.endpoint else Config()
-        return self._session.client("s3", endpoint_url=self.endpoint, config=CONFIG.merge(style))
+        endpoint = self.endpoint or f"https://s3.{self.region}{AWS_HOST}"
+        client = self._session.client("s3", endpoint_url=endpoint, config=CONFIG.merge(style))
+        client.meta.events.register_last("before-parameter-build.s3", _stay)
+        return client
 
     @cached_property
     def sts(self) -> STSClient:
-        return self._session.client("sts", config=CONFIG)
+        client = self._session.client("sts", config=CONFIG)
+        if client.meta.endpoint_url.endswith(AWS_HOST):
+            return client
+        # A server of one's own (AWS_ENDPOINT_URL_STS) wants what AWS's global STS wants: a signature for us-east-1.
+        return self._session.client("sts", config=CONFIG, region_name="us-east-1")
+
+    @property
+    def credentials(self) -> Credentials | None:
+        return self._session.get_credentials()
+
+    def region_of(self, bucket: str) -> str | None:
+        """The region that a bucket says it is in; None when a server of one's own has no word for it."""
+        try:
+            answer: Any = self.s3.head_bucket(Bucket=bucket)
+        except ClientError as error:
+            answer = error.response
+            if code(error) in ("404", "NoSuchBucket"):
+                with told(f"s3://{bucket}"):
+                    raise
+        region: str | None = answer["ResponseMetadata"]["HTTPHeaders"].get("x-amz-bucket-region")
+        return region or self._constraint(bucket)
+
+    def _constraint(self, bucket: str) -> str | None:
+        with told(f"s3://{bucket}"):
+            try:
+                constraint = str(self.s3.get_bucket_location(Bucket=bucket).get("LocationConstraint") or "")
+            except ClientError as error:
+                constraint = str(error.response["Error"].get("Region", ""))
+                if not constraint:
+                    raise
+        return (OLD_REGIONS.get(constraint, constraint) if self.endpoint is None else constraint) or None
 
     @cached_property
     def _session(self) -> boto3.Session:
@@ -62,6 +100,11 @@ class Aws:
     def encryption(self) -> dict[str, Any]:
         """What each write asks for: encryption by the KMS key, if there is one."""
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key} if self.kms_key else {}
+
+
+def _stay(context: dict[str, Any], **_: Any) -> None:
+    """botocore follows a bucket into its region by itself, once a request: for it, that has been done."""
+    context.setdefault("s3_redirect", {})["redirected"] = True
 
 
 def code(error: ClientError) -> str:

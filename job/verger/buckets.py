@@ -85,5 +85,10 @@ class BucketFolder:
                         "role delete there"
                     )
 
+    def make(self) -> None:
+        """The marker that S3A takes for an empty folder."""
+        with told(self):
+            self.aws.s3.put_object(Bucket=self.bucket, Key=self.prefix, **self.aws.encryption)
+
     def remove(self) -> None:
         self.delete(list(self.keys("")))

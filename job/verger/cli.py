@@ -18,10 +18,14 @@ from verger.errors import VergerError
 from verger.settings import Settings
 
 FOLDERS = ("images", "store", "results")
-S3 = ("region", "endpoint", "allow_http", "kms_key")
+S3 = (
+    "region", "residency", "policies", "endpoint", "attest_region", "allow_http", "allow_static_keys", "kms_key",
+    "container_image",
+)  # fmt: skip
 COMPUTING = (
     "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",
-    "commit_every", "partitions", *S3, "master", "driver_memory", "cache", "scratch", "config", "verbose",
+    "commit_every", "partitions", "manifest", *S3, "event_log", "master", "driver_memory", "cache", "scratch", "config",
+    "verbose",
 )  # fmt: skip
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -64,10 +68,11 @@ def _option(name: str) -> Any:
 
 
 _METAVARS = {
-    **dict.fromkeys(("images", "store", "results", "projection"), "URI"),
+    **dict.fromkeys(("images", "store", "results", "projection", "manifest", "event_log"), "URI"),
     **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
     **dict.fromkeys(("weights", "config"), "FILE"),
-    "region": "REGION", "endpoint": "URL", "kms_key": "ARN",
+    **dict.fromkeys(("region", "attest_region"), "REGION"),
+    "residency": "NAME", "policies": "NAME=REGION,...", "endpoint": "URL", "kms_key": "ARN", "container_image": "IMAGE",
     "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
 }  # fmt: skip
 

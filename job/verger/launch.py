@@ -58,6 +58,7 @@ class Launch:
         self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
         self.log = settings.scratch_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
         self.rehearsal = rehearsal
+        self.credentials = ""  # the class of S3A's credentials, once the run knows who it is
         self.local = settings.master.startswith("local")
         self._jvm: Jvm | None = None
         self._error: Exception | None = None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +19,7 @@ from pyspark.sql import functions as F
 
 from verger import __version__, mllib, network, reduction, session, storage
 from verger.catalog import Catalog, Counts, Plan
+from verger.clearance import clear
 from verger.decode import Decoder
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
 from verger.features import Features, new_embedder, warm
@@ -65,18 +66,24 @@ class Run:
 
     def run(self) -> Outcome:
         """Features, statistics, projection, results."""
-        return self._run(None)
+        return self._run(lambda: None)
 
     def transform(self) -> Outcome:
         """New images through the projection of an earlier run."""
         location = self.settings.location("projection")
-        return self._run(Projection.load(storage.folder(location, self.aws), location))
+        return self._run(lambda: Projection.load(storage.folder(location, self.aws), location))
 
-    def _run(self, projection: Projection | None) -> Outcome:
+    def _run(self, earlier: Callable[[], Projection | None]) -> Outcome:
         images, store = self.settings.location("images"), self.settings.location("store")
         launch = self.launch or Launch(self.settings)
+        clearance = clear(self.settings, self.aws, self.show)
+        if clearance.identity is not None:
+            launch.credentials = clearance.identity.provider
+        projection = earlier()
         results = self._results(launch)
         refuse_bad_locations(images, store, results, self.aws)
+        if (event_log := self.settings.places.get("event_log")) is not None:
+            storage.folder(event_log, self.aws).make()  # Spark wants it to be there
         decoder = Decoder(exif=self.settings.exif, max_pixels=self.settings.max_pixels)
         with (
             Lease(self._place(store), launch.name) as lease,
@@ -91,6 +98,7 @@ class Run:
             try:
                 steps = Steps(self.settings, self.aws, self.show, launch, self.began, spark, embedder, results, lease)
                 manifest = steps.go(images, store, projection)
+                manifest |= clearance.plain()
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)
                 results.publish()

@@ -17,6 +17,7 @@ from verger import launch as launching
 from verger.errors import VergerError
 from verger.launch import Jvm, Launch
 from verger.s3a import s3a
+from verger.settings import Settings
 
 DELTA = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
@@ -106,9 +107,15 @@ def configuration(launch: Launch) -> SparkConf:
         **DELTA,
         **COMMON,
         **(LOCAL if launch.local else {}),
-        **(S3 | s3a(launch.settings) if launch.settings.s3 else {}),
+        **_event_log(launch.settings),
+        **(S3 | s3a(launch.settings, launch.credentials) if launch.settings.s3 else {}),
     }
     return SparkConf(loadDefaults=False).setAll(list(values.items()))
+
+
+def _event_log(settings: Settings) -> dict[str, str]:
+    log = settings.places.get("event_log")
+    return {"spark.eventLog.enabled": "true", "spark.eventLog.dir": log.uri} if log else {}
 
 
 def end(spark: SparkSession) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
@@ -35,6 +35,16 @@ def _share(text: str) -> str:
     return text
 
 
+def _policies(value: Any) -> Any:
+    """Text as the command line and the environment have it: `uk=eu-west-2;all=eu-west-2,eu-west-3`."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in value.split(";") if part.strip()]
+    return {name.strip(): [region.strip() for region in regions.split(",")] for name, _, regions in pairs}
+
+
+REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
+Region = Annotated[str, Field(pattern=REGION)]
 Uri = Annotated[str, AfterValidator(_location)]
 Share = Annotated[str, BeforeValidator(str), AfterValidator(_share)]
 
@@ -48,14 +58,25 @@ class Settings(BaseSettings):
     store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
     results: Uri | None = Field(None, description="Where Parquet, CSV, projection and manifest go.")
     projection: Uri | None = Field(None, description="The projection/ folder of an earlier run, or that run's results.")
-    region: str | None = Field(
-        None, pattern=r"^[a-z]{2}(-[a-z]+)+-\d$", description="Region of the buckets; else AWS_REGION."
+    manifest: Uri | None = Field(
+        None, description="Parquet that lists the images, such as an S3 Inventory; --images is not listed then."
+    )
+    region: Region | None = Field(None, description="Region of the buckets; else AWS_REGION.")
+    residency: str = Field("eu", min_length=1, description="Where data may be: eu, or one of --policies.")
+    policies: Annotated[dict[str, tuple[Region, ...]], NoDecode, BeforeValidator(_policies)] = Field(
+        {}, description="Other policies of residency and their regions: 'uk=eu-west-2;...'."
     )
     endpoint: str | None = Field(None, pattern=r"^https?://[^/]+$", description="S3 server that is not AWS's own.")
+    attest_region: Region | None = Field(None, description="Region that --endpoint is in: nobody but you can know.")
     allow_http: bool = Field(False, description="Let --endpoint be plain http: for tests.")
+    allow_static_keys: bool = Field(False, description="Let AWS keys that never expire be used: for tests.")
     kms_key: str | None = Field(
-        None, pattern=r"^arn:aws[a-z-]*:kms:", description="KMS key (ARN) that encrypts what is written."
+        None,
+        pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$",
+        description="KMS key (arn:aws:kms:...:key/...) that encrypts what is written; what was written is checked.",
     )
+    event_log: Uri | None = Field(None, description="Folder of Spark's event log, for its history server; else none.")
+    container_image: str | None = Field(None, description="Image that this runs in: an ECR one must be in the region.")
     components: int = Field(100, ge=1, le=FEATURES, description="Principal components to keep.")
     engine: EngineName = Field("openvino", description="What computes the features.")
     weights: Path | None = Field(None, description="Keras MobileNetV2 no-top weights (.h5); else cached or downloaded.")
@@ -78,6 +99,12 @@ class Settings(BaseSettings):
     )
     verbose: bool = Field(False, description="Tracebacks with errors.")
     config: Path | None = Field(None, description="YAML file with any of these settings.")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _attested(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """A server of one's own is asked by the region that it is attested to be in."""
+        return given if given.get("region") else {**given, "region": given.get("attest_region")}
 
     @classmethod
     def settings_customise_sources(
@@ -110,8 +137,13 @@ class Settings(BaseSettings):
     @property
     def s3(self) -> bool:
         """Whether anything is in a bucket."""
-        places = (self.images, self.store, self.results, self.projection)
-        return any(not Location.parse(place).is_local for place in places if place)
+        return any(not place.is_local for place in self.places.values())
+
+    @property
+    def places(self) -> dict[str, Location]:
+        """The locations that are given, by the names of their settings."""
+        names = ("images", "manifest", "store", "results", "projection", "event_log")
+        return {name: Location.parse(value) for name in names if (value := getattr(self, name)) is not None}
 
     @property
     def cache_dir(self) -> Path:

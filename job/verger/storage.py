@@ -29,6 +29,10 @@ class Folder(Protocol):
         """A file's bytes, None for no such file."""
         ...
 
+    def make(self) -> None:
+        """Let the folder be there, for those who want to see one before they write to it."""
+        ...
+
     def remove(self) -> None:
         """Delete the folder and all that is in it."""
         ...
@@ -50,6 +54,9 @@ class LocalFolder:
             return (self.path / name).read_bytes()
         except FileNotFoundError:
             return None
+
+    def make(self) -> None:
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def remove(self) -> None:
         shutil.rmtree(self.path, ignore_errors=True)
