@@ -109,6 +109,16 @@ def test_a_second_run_reads_and_embeds_nothing(run: Runner, orchard: Path, tmp_p
     assert_same(first, second.results)
 
 
+def test_statistics_given_by_workers_are_those_of_the_store(run: Runner, orchard: Path, tmp_path: Path) -> None:
+    first = copies(run(orchard).results, tmp_path / "first")  # a new store, in one commit: gathered on the way
+    second = run(orchard, overwrite=True).results  # from the store
+    one, other = (np.load(results / "projection" / "statistics.npz") for results in (first, second))
+    assert (one["n"], other["n"]) == (64, 64)
+    np.testing.assert_allclose(one["mean"], other["mean"], rtol=1e-12)
+    np.testing.assert_allclose(one["scatter"], other["scatter"], rtol=1e-10, atol=1e-10)
+    assert not np.array_equal(one["scatter"], other["scatter"])  # added up in another order: they are two sums
+
+
 def test_only_new_and_changed_images_are_read(run: Runner, tmp_path: Path) -> None:
     images = tmp_path / "images"
     drawing.orchard(images, 4)

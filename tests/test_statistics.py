@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from functools import reduce
 from operator import add
 from typing import Any
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from verger.errors import VergerError
-from verger.statistics import Floats, Statistics
+from verger.statistics import Floats, Running, Statistics
 
 from tests.support import one_line
 
@@ -173,3 +174,27 @@ def test_a_value_that_is_not_finite_is_refused(value: float, row: int) -> None:
     with pytest.raises(VergerError) as error:
         Statistics.of(rows)
     one_line(error, "not a finite number")
+
+
+@given(st.lists(st.integers(0, 5), max_size=8), st.integers(1, 7))
+def test_rows_that_come_a_few_at_a_time_have_the_statistics_of_all(sizes: list[int], block: int) -> None:
+    random = np.random.default_rng(len(sizes))
+    parts = [random.normal(size=(size, 3)) for size in sizes]
+    running = Running(block)
+    for part in parts:
+        running.add(part)
+    found = running.end()
+    assert found.n == sum(sizes)
+    if found.n:
+        whole = Statistics.of(np.concatenate(parts))
+        np.testing.assert_allclose(found.mean, whole.mean, atol=1e-12)
+        np.testing.assert_allclose(found.scatter, whole.scatter, atol=1e-12)
+
+
+def test_pickled_they_are_half_a_scatter_and_the_same() -> None:
+    statistics = Statistics.of(np.random.default_rng(1).normal(size=(20, 50)))
+    packed = pickle.dumps(statistics)
+    assert len(packed) < 50 * 50 * 8 * 0.6
+    again = pickle.loads(packed)
+    np.testing.assert_array_equal(again.scatter, statistics.scatter)
+    np.testing.assert_array_equal(again.mean, statistics.mean)

@@ -153,8 +153,8 @@ class Catalog:
             F.count_if(listed & (F.col("status") == "embedded")).alias("embedded"),
             F.count_if(listed & (F.col("status") == "failed")).alias("failed"),
             F.count_if(~listed).alias("others"),
-            F.coalesce(F.sum(F.when(is_new, F.col("size"))), F.lit(0)).alias("new_bytes"),
-            F.coalesce(F.max(F.when(is_new, F.col("size"))), F.lit(0)).alias("largest"),
+            F.coalesce(F.sum(F.when(listed & is_new, F.col("size"))), F.lit(0)).alias("new_bytes"),
+            F.coalesce(F.max(F.when(listed & is_new, F.col("size"))), F.lit(0)).alias("largest"),
         ).first()
 
     def new(self, known: DataFrame | None) -> DataFrame:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from pyspark import SparkContext
+from pyspark import AccumulatorParam, SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,6 +14,7 @@ from verger.decode import Decoder
 from verger.engines import Graph
 from verger.lease import Lease
 from verger.session import configured
+from verger.statistics import Statistics
 from verger.store import Store
 from verger.workers import Counters, Embedder
 
@@ -24,6 +25,19 @@ ROWS = (
 
 
 COMMITS_AT_A_TIME = 2
+
+
+class _Sum(AccumulatorParam[Statistics]):
+    def zero(self, value: Statistics) -> Statistics:
+        return value
+
+    def addInPlace(self, value1: Statistics, value2: Statistics) -> Statistics:  # noqa: N802 - PySpark's name
+        return value1 + value2
+
+
+def gathering(embedder: Embedder, context: SparkContext) -> Embedder:
+    """An embedder whose workers also give the statistics of what they embed: `gatherer.value`, on the driver."""
+    return replace(embedder, gatherer=context.accumulator(Statistics.empty(0), _Sum()))
 
 
 def new_embedder(context: SparkContext, graph: Graph, decoder: Decoder) -> Embedder:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from verger import __version__, mllib, network, reduction, session, storage
+from verger import mllib, network, reduction, session, storage
+from verger.account import account
 from verger.catalog import Catalog, Counts, Plan
 from verger.clearance import clear
 from verger.decode import Decoder
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
-from verger.features import Features, new_embedder, warm
+from verger.features import Features, gathering, new_embedder, warm
 from verger.launch import Launch
 from verger.lease import Lease, LocalPlace, Place
 from verger.locations import Location
@@ -198,7 +196,11 @@ class Steps:
             failures = writing.result()
         failed = sum(failures.values())
         self._reconcile(counts, projected, failed)
-        return self._manifest(counts, failures, projected, projection, location)
+        self.show.seconds["total"] = round(time.monotonic() - self.began, 3)
+        return account(settings, self.launch.name, self.embedder, counts, projected, failures, projection) | {
+            "seconds": dict(self.show.seconds),
+            "images_per_second": round(counts.listed / self.show.seconds["total"], 1),
+        }
 
     def _embed(self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None) -> DataFrame:
         """Embed what is new; the store's rows of this listing."""
@@ -206,6 +208,8 @@ class Steps:
         others = counts.others
         if counts.new:
             work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
+            if known is None and work.commits == 1 and work.tasks <= reduction.PARTIALS:
+                self.embedder = gathering(self.embedder, self.spark.sparkContext)
             features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
@@ -231,12 +235,21 @@ class Steps:
         statistics = None
         if projection is None:
             with self.show.stage("statistics"):
-                statistics = reduction.statistics(embedded)
+                statistics = self._gathered() or reduction.statistics(embedded)
                 if statistics.n == 0:  # no image has features
                     return 0, None
                 projection = Projection.fit(statistics, self.settings.components, self.embedder.model)
         with self.show.stage("results"):
             return self._write(embedded, projection, statistics), projection
+
+    def _gathered(self) -> Statistics | None:
+        """The statistics that workers gave while they embedded: a small first run need not read its store for them.
+
+        None unless they are of all rows that were embedded.
+        """
+        gatherer, counters = self.embedder.gatherer, self.embedder.counters
+        complete = gatherer is not None and 0 < gatherer.value.n == counters.embedded.value
+        return gatherer.value if gatherer is not None and complete else None
 
     def _write(self, embedded: DataFrame, projection: Projection, statistics: Statistics | None) -> int:
         """The results, side by side where they don't need each other: how many images there are in them."""
@@ -255,49 +268,6 @@ class Steps:
                 f"{counts.listed} images were listed, but {projected} have results and {failed} failed: nothing was "
                 f"published; run again, and report this with {self.launch.log}"
             )
-
-    def _manifest(
-        self,
-        counts: Counts,
-        failures: dict[str, int],
-        projected: int,
-        projection: Projection | None,
-        store: Location,
-    ) -> dict[str, Any]:
-        seconds = time.monotonic() - self.began
-        failed = sum(failures.values())
-        settings, counters = self.settings, self.embedder.counters
-        return {
-            "run": self.launch.name,
-            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "images": {
-                "listed": counts.listed,
-                "embedded": projected - counts.embedded,
-                "reused": counts.embedded,
-                "failed": failed,
-            },
-            "failures": failures,
-            "work": {"files_read": counters.read.value, "images_embedded": counters.embedded.value},
-            "engine": self.embedder.engine,
-            "model": self.embedder.model,
-            "explained_variance": None
-            if projection is None
-            else {"sum": float(projection.explained.sum()), "components": projection.explained.tolist()},
-            "seconds": {**self.show.seconds, "total": round(seconds, 3)},
-            "images_per_second": round(counts.listed / seconds, 1),
-            "locations": {
-                "images": str(settings.location("images")),
-                "store": str(store),
-                "results": str(settings.location("results")),
-            },
-            "settings": settings.model_dump(mode="json"),
-            "versions": {
-                "verger": __version__,
-                "python": platform.python_version(),
-                "spark": self.spark.version,
-                **{name: version(name) for name in ("numpy", "pillow", "simplejpeg", "openvino", "pyarrow")},
-            },
-        }
 
 
 def refuse_bad_locations(images: Location, store: Location, results: Results, aws: Aws | None) -> None:

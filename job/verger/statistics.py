@@ -63,6 +63,10 @@ class Statistics:
         variance: Floats = np.diag(self.scatter) / max(self.n - 1, 1)
         return variance
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickled as half a scatter: it is symmetric."""
+        return Statistics.from_bytes, (self.to_bytes(),)
+
     def to_bytes(self) -> bytes:
         """n, mean and the scatter's upper triangle: 6.6 MB for 1,280 columns."""
         triangle = self.scatter[np.triu_indices(len(self.mean))]
@@ -75,3 +79,22 @@ class Statistics:
         scatter = np.zeros((d, d))
         scatter[np.triu_indices(d)] = values[1 + d :]
         return cls(int(values[0]), values[1 : 1 + d].copy(), scatter + np.triu(scatter, 1).T)
+
+
+class Running:
+    """The statistics of rows that come a few at a time; they are kept until there are enough to multiply."""
+
+    def __init__(self, block: int = 512) -> None:
+        self._block = block
+        self._whole = Statistics.empty(0)
+        self._rows: list[NDArray[Any]] = []
+
+    def add(self, rows: NDArray[Any]) -> None:
+        self._rows.append(rows)
+        if sum(map(len, self._rows)) >= self._block:
+            self._whole = self.end()
+
+    def end(self) -> Statistics:
+        """The statistics of all rows so far."""
+        rows, self._rows = self._rows, []
+        return self._whole + Statistics.of(np.concatenate(rows)) if rows else self._whole

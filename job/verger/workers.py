@@ -20,7 +20,7 @@ from verger import parity
 from verger.decode import SIDE, BadImage, Decoded, Decoder
 from verger.engines import FEATURES, Engine, EngineName, Graph, build, worker_engine
 from verger.projection import Projection
-from verger.statistics import Statistics
+from verger.statistics import Running, Statistics
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -39,6 +39,15 @@ class Counter(Protocol):
     def value(self) -> int: ...
 
     def add(self, term: int) -> None: ...
+
+
+class Gatherer(Protocol):
+    """A `pyspark.Accumulator[Statistics]`: a task that Spark runs twice counts once, when it is done."""
+
+    @property
+    def value(self) -> Statistics: ...
+
+    def add(self, term: Statistics) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -64,12 +73,19 @@ class Embedder:
     decoder: Decoder
     threads: int
     counters: Counters
+    gatherer: Gatherer | None = None  # for the statistics of what is embedded, task by task
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         engine: Engine | None = None
+        running = Running()
         for batch in batches:
             engine = engine or worker_engine(self.engine, self.model, self.threads, self._build)
-            yield self._embed(batch, engine)
+            rows, features = self._embed(batch, engine)
+            if self.gatherer is not None:
+                running.add(features)
+            yield rows
+        if self.gatherer is not None:
+            self.gatherer.add(running.end())
 
     def warm(self, _: object) -> None:
         """Build this process's engine, so that the first images find it."""
@@ -82,7 +98,7 @@ class Embedder:
         parity.check(engine, parity.expected(graph), f"engine {graph.engine} on this worker")
         return engine
 
-    def _embed(self, batch: pa.RecordBatch, engine: Engine) -> pa.RecordBatch:
+    def _embed(self, batch: pa.RecordBatch, engine: Engine) -> tuple[pa.RecordBatch, NDArray[np.float32]]:
         outcomes = [_outcome(self.decoder, data) for data in _contents(batch.column("content"))]
         good = [outcome.image.pixels for outcome in outcomes if outcome.image is not None]
         pixels = np.stack(good) if good else np.empty((0, SIDE, SIDE, 3), np.uint8)
@@ -103,7 +119,7 @@ class Embedder:
             "reason": pa.array([outcome.reason for outcome in outcomes], pa.string()),
             "features": lists(features, np.array([image is not None for image in images])),
         }
-        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns))
+        return pa.RecordBatch.from_arrays(list(columns.values()), names=list(columns)), features
 
 
 @dataclass(frozen=True)
