@@ -1,6 +1,6 @@
 """The image's cache: jars with S3A, MobileNetV2's weights, and the graphs made of them and checked. Run at build.
 
-Unlike `verger prepare`, it never makes do with untrained weights: without the real ones there is no image.
+Unlike `verger prepare`, it never makes do with untrained weights, nor with others than the pinned ones.
 Usage: python fetch.py FOLDER [--emr]; FOLDER may hold the weights, else they are downloaded; --emr: S3A is EMR's
 """
 
@@ -22,11 +22,16 @@ from verger.settings import Settings
 def main(given: Path, s3: bool) -> int:
     cache = Settings.load().cache_dir
     try:
-        jars.ensure(pyspark.__version__, cache, s3=s3)
         if (given / network.FILE).is_file():
             (cache / "weights").mkdir(parents=True, exist_ok=True)
             shutil.copyfile(given / network.FILE, cache / "weights" / network.FILE)
         weights = network.Weights.find(None, cache)
+        if weights.sha256 != network.SHA256:
+            raise VergerError(
+                f"{given / network.FILE}: sha256 {weights.sha256} is not the pinned {network.SHA256}; "
+                "give Keras's file, or none: it is downloaded then"
+            )
+        jars.ensure(pyspark.__version__, cache, s3=s3)
         for engine in get_args(EngineName):
             network.prepare(weights, Decoder(), engine, cache)
     except VergerError as error:

@@ -98,6 +98,14 @@ def test_the_user_can_write_only_where_runs_must() -> None:
     assert set(done.stdout.split()) <= {"/tmp", "/var/tmp", "/run/lock", "/work"}
 
 
+@pytest.mark.spark_image
+def test_it_is_at_most_1_1_gb_compressed() -> None:
+    """As a registry keeps it and a node fetches it; docs/image.md says what would have to go for less."""
+    pipe = f"set -o pipefail; docker save {IMAGE} | gzip | wc -c"
+    done = subprocess.run(["bash", "-c", pipe], capture_output=True, text=True, timeout=600, check=True)
+    assert int(done.stdout) <= 1_100_000_000
+
+
 def test_nothing_of_ours_is_where_emr_mounts() -> None:
     folders = {"spark": "/tmp", "emr": "/tmp /mnt /var/log/spark /var/log/fluentd"}[TARGET]
     done = subprocess.run(

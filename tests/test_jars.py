@@ -37,6 +37,16 @@ def test_the_lock_pins_each_jar_once() -> None:
     assert len({coordinate for coordinate, _ in sums}) == len(sums)
 
 
+def test_the_docs_say_what_each_jar_of_the_lock_is_for() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "image.md").read_text()
+    told = {(name, spark) for name, sparks in re.findall(r"^\| `(.+\.jar)` \| (.+?) \| \w.+ \|$", text, re.MULTILINE)
+            for spark in sparks.split(", ")}  # fmt: skip
+    lines = [line.split() for line in jars.LOCK.read_text().splitlines() if line and not line.startswith("#")]
+    pinned = [Jar(*line) for line in lines]
+    assert told == {(jar.file, jar.spark) for jar in pinned}
+    assert set(re.findall(r"[\w.-]+\.jar\b", text)) == {jar.file for jar in pinned}
+
+
 @pytest.mark.parametrize("version", ["4.1.2", "4.1.0", "4.1", "4.1.2.dev0", "4.1.10"])
 def test_only_the_series_of_a_spark_version_counts(version: str) -> None:
     assert locked(version) == locked("4.1.2")

@@ -46,6 +46,7 @@ def test_weights_that_are_no_file_are_refused(tmp_path: Path, name: str) -> None
 def test_weights_are_fetched_once_then_cached(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(lambda answer, _: answer.give(b"weights")) as server:
         monkeypatch.setattr(network, "URL", f"{server.url}/{FILE}")
+        monkeypatch.setattr(network, "SHA256", hashlib.sha256(b"weights").hexdigest())
         for _ in range(2):
             weights = Weights.find(None, tmp_path)
             assert weights.file == tmp_path / "weights" / FILE
@@ -59,6 +60,15 @@ def test_weights_that_can_not_be_fetched_are_one_line(tmp_path: Path, monkeypatc
         with pytest.raises(DownloadError) as error:
             Weights.find(None, tmp_path)
     one_line(error, server.url, "404")
+    assert not list((tmp_path / "weights").iterdir())
+
+
+def test_other_weights_than_the_pinned_ones_are_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serving(lambda answer, _: answer.give(b"weights")) as server:
+        monkeypatch.setattr(network, "URL", f"{server.url}/{FILE}")
+        with pytest.raises(DownloadError) as error:
+            Weights.find(None, tmp_path)
+    one_line(error, network.SHA256, hashlib.sha256(b"weights").hexdigest())
     assert not list((tmp_path / "weights").iterdir())
 
 

@@ -24,6 +24,7 @@ from verger.errors import SettingsError, VergerError
 
 FILE = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5"
 URL = f"https://storage.googleapis.com/tensorflow/keras-applications/mobilenet_v2/{FILE}"
+SHA256 = "e67de5246b7a227acd5f741cbeb290b525088e6c73483c0e5e71cf50f33e0c0f"  # of what is downloaded or put in an image
 UNTRAINED_SEED = 20
 GRAPH_VERSION = 2  # change it with anything here or in engines/ that changes a graph
 
@@ -42,7 +43,7 @@ class Weights:
                 raise SettingsError(f"--weights {file}: no such file; give Keras's {FILE}")
             return cls(file.expanduser())
         cached = cache / "weights" / FILE
-        return cls(cached if cached.is_file() else downloads.fetch(URL, cached, tell=tell))
+        return cls(cached if cached.is_file() else downloads.fetch(URL, cached, sha256=SHA256, tell=tell))
 
     @cached_property
     def sha256(self) -> str:
