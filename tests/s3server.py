@@ -232,7 +232,7 @@ def verger(environment: dict[str, str], *arguments: object, barrier: int | None 
     """
     command = [str(Path(sys.executable).with_name("verger")), *map(str, arguments)]
     wait = [] if barrier is None else ["sh", "-c", 'read -r _; exec "$@"', "at-once"]
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+    inherited = clean()
     if "VERGER_WEIGHTS" not in inherited:
         inherited["VERGER_UNTRAINED"] = "true"
     return subprocess.Popen(
@@ -251,6 +251,10 @@ NOWHERE = {
 }  # fmt: skip
 
 
+def clean() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
+
+
 @dataclass(frozen=True)
 class Done:
     code: int
@@ -265,7 +269,7 @@ class Done:
         assert told == self.lines[-1:], self.lines
         assert "Traceback" not in "".join(self.lines)
         for part in parts:
-            assert part in told[0]
+            assert part in told[0], told
 
 
 def finished(process: subprocess.Popen[str], timeout: float = 300) -> Done:
@@ -363,8 +367,8 @@ def standing_before(server: Process | None) -> Iterator[Front]:
             thread.join()
 
 
-def answering(status: str, body: bytes = b"", **headers: str) -> bytes:
+def answering(status: str, **headers: str) -> bytes:
     """An answer that `Front.answer` may give: answering("503 Slow Down", retry_after="1")."""
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", "Connection: close"]
+    lines = [f"HTTP/1.1 {status}", "Content-Length: 0", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-    return "\r\n".join([*lines, "", ""]).encode() + body
+    return "\r\n".join([*lines, "", ""]).encode()
