@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -101,6 +101,15 @@ class Aws:
     def encryption(self) -> dict[str, Any]:
         """What each write asks for: encryption by the KMS key, if there is one."""
         return {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": self.kms_key} if self.kms_key else {}
+
+    def assure(self, answer: Mapping[str, Any], what: object) -> None:
+        """A VergerError unless S3 itself says that it encrypts what was written by the run's key, if it has one."""
+        if self.kms_key is not None and answer.get("SSEKMSKeyId") != self.kms_key:
+            said = answer.get("SSEKMSKeyId") or answer.get("ServerSideEncryption") or "nothing"
+            raise VergerError(
+                f"{what}: not encrypted by --kms-key {self.kms_key}, S3 says {said}; let the server and the bucket's "
+                "policy take that key"
+            )
 
 
 def _stay(context: dict[str, Any], **_: Any) -> None:

@@ -43,11 +43,12 @@ class BucketPlace:
         aws = self.folder.aws
         with told(self):
             try:
-                aws.s3.put_object(**self._key, **condition, **aws.encryption, Body=owner.to_bytes())
+                answer = aws.s3.put_object(**self._key, **condition, **aws.encryption, Body=owner.to_bytes())
             except ClientError as error:
                 if code(error) in OTHERS:
                     return False
                 raise
+        aws.assure(answer, self)
         return True
 
     def remove(self, _tag: str) -> None:

@@ -45,7 +45,7 @@ class BucketFolder:
                     if item["Key"] != self.prefix:  # the marker of an empty folder
                         yield item["Key"].removeprefix(self.prefix)
 
-    def keys(self, under: str) -> Iterator[str]:
+    def keys(self, under: str = "") -> Iterator[str]:
         """The names of all objects below a name, however deep."""
         with told(self):
             pages = self.aws.s3.get_paginator("list_objects_v2").paginate(
@@ -63,8 +63,23 @@ class BucketFolder:
                 return None
             raise
 
+    def write(self, name: str, content: bytes) -> None:
+        with told(f"{self}/{name}"):
+            answer = self.aws.s3.put_object(
+                Bucket=self.bucket, Key=self.prefix + name, Body=content, **self.aws.encryption
+            )
+        self.aws.assure(answer, f"{self}/{name}")
+
+    def assure(self, name: str) -> None:
+        """A VergerError unless the object is encrypted by the run's key, if it has one."""
+        if self.aws.kms_key is not None:
+            with told(f"{self}/{name}"):
+                answer = self.aws.s3.head_object(Bucket=self.bucket, Key=self.prefix + name)
+            self.aws.assure(answer, f"{self}/{name}")
+
     def fetch(self, name: str, target: Path) -> Path:
-        """Bring an object to a local file."""
+        """Bring an object that Spark wrote to a local file; one that is not encrypted as asked is a VergerError."""
+        self.assure(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with told(f"{self}/{name}"):
             self.aws.s3.download_file(self.bucket, self.prefix + name, str(target))
@@ -87,8 +102,7 @@ class BucketFolder:
 
     def make(self) -> None:
         """The marker that S3A takes for an empty folder."""
-        with told(self):
-            self.aws.s3.put_object(Bucket=self.bucket, Key=self.prefix, **self.aws.encryption)
+        self.write("", b"")
 
     def remove(self) -> None:
-        self.delete(list(self.keys("")))
+        self.delete(list(self.keys()))

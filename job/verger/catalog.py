@@ -1,24 +1,30 @@
 """What images there are, which of them are new, and how to cut those into commits and tasks.
 
 Spark lists the folder once. The same listing serves the ledger's question (what is new?) and, pruned by file, the
-reading: no path is ever handed to Spark twice, and an image that is known is never opened.
+reading: no path is ever handed to Spark twice, and an image that is known is never opened. With a manifest, nothing is
+listed, and Spark is handed the paths of one commit at a time.
 """
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from itertools import compress
 from math import ceil
 from typing import Any
 
+from pyspark.errors import AnalysisException
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
+from verger import inventory
 from verger.locations import Location
 from verger.session import configured, slots
 
 KEY = ["path", "size", "modified"]  # with the model, what makes an image known
 AGAIN = "again"  # the status of a known image that is tried again
+LOOKS_AT_A_TIME = 32
 COMMIT = 8192  # images a task slot and commit: a minute's work
 TASK_IMAGES = 4096  # at most: to begin a task takes as long as 50 images
 TASK_BYTES = 64 << 20
@@ -42,22 +48,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Catalog:
-    """`files`: Spark's binaryFile relation; `listing`: path, label, size, modified of every image."""
+    """`listing`: path, label, size, modified and url of every image; `files`: the folder as a binaryFile relation,
+    None when a manifest stands for it."""
 
-    files: DataFrame
+    files: DataFrame | None
     listing: DataFrame
 
     @classmethod
     def of(cls, spark: SparkSession, images: Location, include: str) -> Catalog:
-        files = (
-            spark.read.format("binaryFile")
-            .option("recursiveFileLookup", "true")
-            .option("pathGlobFilter", include)
-            .option("__globPaths__", "false")  # a folder may be called fruits[2]
-            .option("ignoreMissingFiles", "true")  # deleted meanwhile: a row with a reason, not a dead task
-            .option("ignoreCorruptFiles", "true")  # unreadable: likewise
-            .load(images.uri)
-        )
+        files = binary_files(spark, images.uri, include)
         listing = files.select(
             "path",
             label().alias("label"),
@@ -69,16 +68,38 @@ class Catalog:
             return cls(files, listing.persist())
 
     @classmethod
+    def of_manifest(cls, spark: SparkSession, manifest: Location, images: Location, include: str) -> Catalog:
+        entries = inventory.entries(spark, manifest, images, include)
+        listing = entries.select("path", label().alias("label"), "size", "modified", F.col("path").alias("url"))
+        return cls(None, listing.persist())
+
+    @classmethod
     def take(
-        cls, spark: SparkSession, images: Location, include: str, known: DataFrame | None
+        cls, spark: SparkSession, images: Location, include: str, known: DataFrame | None, manifest: Location | None
     ) -> tuple[Catalog, Counts]:
         """List the images and compare them with what the store knows (KEY, status); None is an empty store."""
+        if manifest is not None:
+            catalog = cls.of_manifest(spark, manifest, images, include)
+            return catalog, catalog.count(known)
         catalog = cls.of(spark, images, include)
         counts = catalog.count(known)
-        if len(catalog.files._jdf.inputFiles()) > counts.listed:
+        if len(catalog._urls()) > counts.listed:
             catalog = catalog.with_empty()
             counts = catalog.count(known)
         return catalog, counts
+
+    def only(self, urls: list[str]) -> DataFrame | None:
+        """The files of some of the listing's urls; None when none of them is there any more."""
+        if self.files is not None:
+            return self.files.where(F.col("_metadata.file_path").isin(urls))
+        spark = self.listing.sparkSession
+        try:
+            return binary_files(spark, urls) if urls else None
+        except AnalysisException as error:  # a manifest may be a day old, and one path that is gone is enough
+            if "[PATH_NOT_FOUND]" not in str(error):
+                raise
+            there = present(spark, urls)
+            return binary_files(spark, there) if there else None
 
     def with_empty(self) -> Catalog:
         """With the files of no bytes, which Spark's file sources leave out without a word.
@@ -100,12 +121,17 @@ class Catalog:
 
     def _found(self) -> DataFrame:
         """The path of every file, as Spark's file index has it; the names stay in the JVM."""
-        spark = self.files.sparkSession
+        spark = self.listing.sparkSession
         functions: Any = spark._jvm.org.apache.spark.sql.functions  # type: ignore[union-attr]
-        urls = type(F.lit(0))(functions.lit(self.files._jdf.inputFiles()))
+        urls = type(F.lit(0))(functions.lit(self._urls()))
         decoded = F.expr("url_decode(replace(url, '+', '%2B'))")
         found = spark.range(1).select(F.explode(urls).alias("url"))
         return found.select(F.regexp_replace(decoded, "^file:/+", "file:/").alias("path"))
+
+    def _urls(self) -> Any:
+        """The url of every file of the folder, in the JVM."""
+        assert self.files is not None
+        return self.files._jdf.inputFiles()
 
     def count(self, known: DataFrame | None) -> Counts:
         """What the store knows of the listing (KEY, status), and what it does not."""
@@ -131,9 +157,37 @@ class Catalog:
             F.coalesce(F.max(F.when(is_new, F.col("size"))), F.lit(0)).alias("largest"),
         ).first()
 
-    def new(self, known: DataFrame) -> DataFrame:
+    def new(self, known: DataFrame | None) -> DataFrame:
         """The listing's images that the store does not know, or wants again."""
+        if known is None:
+            return self.listing
         return self.listing.join(known.where(F.col("status") != AGAIN).select(*KEY), on=KEY, how="left_anti")
+
+
+def binary_files(spark: SparkSession, urls: str | list[str], include: str = "*") -> DataFrame:
+    """Spark's relation of files with their content: those below a folder, or these."""
+    return (
+        spark.read.format("binaryFile")
+        .option("recursiveFileLookup", "true")
+        .option("pathGlobFilter", include)
+        .option("__globPaths__", "false")  # a folder may be called fruits[2]
+        .option("ignoreMissingFiles", "true")  # deleted meanwhile: a row with a reason, not a dead task
+        .option("ignoreCorruptFiles", "true")  # unreadable: likewise
+        .load(urls)
+    )
+
+
+def present(spark: SparkSession, urls: list[str]) -> list[str]:
+    """Those of the files that are there, asked side by side."""
+    jvm: Any = spark._jvm
+    configuration: Any = spark.sparkContext._jsc.hadoopConfiguration()
+
+    def is_there(url: str) -> bool:
+        path = jvm.org.apache.hadoop.fs.Path(url)
+        return bool(path.getFileSystem(configuration).exists(path))
+
+    with ThreadPoolExecutor(LOOKS_AT_A_TIME) as pool:
+        return list(compress(urls, pool.map(is_there, urls)))
 
 
 def label() -> Column:

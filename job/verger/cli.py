@@ -100,6 +100,17 @@ def transform(settings: Settings) -> None:
 
 
 @app.command()
+@with_settings(
+    *FOLDERS, *S3, "engine", "weights", "untrained", "master", "driver_memory", "cache", "scratch", "config", "verbose"
+)
+def check(settings: Settings) -> None:
+    """Try all that a run needs, here and now: identity, regions, places, weights, engine, memory, Spark."""
+    from verger.check import check as check_machine
+
+    check_machine(settings, _show())
+
+
+@app.command()
 @with_settings("cache", "weights", "engine", "driver_memory", "config", "verbose")
 def prepare(settings: Settings) -> None:
     """Fetch and check what runs need: Java, jars, weights, the converted network, the JVM's class archive."""

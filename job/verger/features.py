@@ -59,12 +59,13 @@ class Features:
         """
         spark = self.store.spark
         new = None
-        if known is not None and counts.new < counts.listed:
+        if (known is not None and counts.new < counts.listed) or self.catalog.files is None:
             new = self.catalog.new(known).select("url").persist()
 
         def commit(number: int) -> None:
             lease.check()
-            self.store.append(self._rows(self._chosen(plan, number, new)))
+            if (chosen := self._chosen(plan, number, new)) is not None:
+                self.store.append(self._rows(chosen))
 
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         try:
@@ -76,12 +77,12 @@ class Features:
         if new is not None:
             new.unpersist()
 
-    def _chosen(self, plan: Plan, number: int, new: DataFrame | None) -> DataFrame:
-        """The files of one commit: pruned by Spark before any is opened."""
-        files = self.catalog.files
+    def _chosen(self, plan: Plan, number: int, new: DataFrame | None) -> DataFrame | None:
+        """The files of one commit: pruned by Spark before any is opened; None for none."""
         if new is not None:  # names are collected for one commit at a time
-            urls = [row.url for row in new.where(bucket(plan.commits, "url") == number).collect()]
-            return files.where(F.col("_metadata.file_path").isin(urls))
+            return self.catalog.only([row.url for row in new.where(bucket(plan.commits, "url") == number).collect()])
+        files = self.catalog.files
+        assert files is not None  # without a folder, all that is new has been named
         return files if plan.commits == 1 else files.where(bucket(plan.commits) == number)
 
     def _rows(self, files: DataFrame) -> DataFrame:

@@ -109,12 +109,7 @@ class Run:
 
     @cached_property
     def aws(self) -> Aws | None:
-        """AWS's clients, when anything is in a bucket."""
-        if not self.settings.s3:
-            return None
-        from verger.aws import Aws  # boto3 takes a third of a second, which local runs need not wait for
-
-        return Aws.of(self.settings)
+        return storage.clients(self.settings)
 
     def _results(self, launch: Launch) -> Results:
         location = self.settings.location("results")
@@ -189,7 +184,7 @@ class Steps:
         known = store.known() if store.exists() else None
         with show.stage("listing"), ThreadPoolExecutor(1) as pool:
             creating = pool.submit(store.create) if known is None else None
-            catalog, counts = Catalog.take(self.spark, images, settings.include, known)
+            catalog, counts = Catalog.take(self.spark, images, settings.include, known, settings.places.get("manifest"))
             if creating is not None:
                 creating.result()
         if counts.listed == 0:
@@ -222,6 +217,8 @@ class Steps:
                 if counters.done != counts.new:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know
+                if settings.kms_key is not None:
+                    store.assure()
         return store.of(catalog.listing if others else None)
 
     def _may_have_failed(self, counts: Counts) -> bool:

@@ -104,7 +104,7 @@ def _declared(settings: Settings) -> Iterator[Place]:
             f"--endpoint {settings.endpoint}: nobody can tell where this server is; name its region by --attest-region"
         )
     else:
-        yield Place("--endpoint", settings.endpoint, settings.attest_region, "attested by --attest-region")
+        yield Place("--endpoint", settings.endpoint, settings.attest_region, "--attest-region")
     if settings.kms_key is not None:
         region = settings.kms_key.split(":")[3]
         yield Place("--kms-key", settings.kms_key, region, "its ARN")
@@ -129,7 +129,7 @@ def asked(settings: Settings, aws: Aws, policy: Policy) -> Iterator[Place]:
         bucket = location.path.split("/")[0]
         if bucket not in buckets:
             said = aws.region_of(bucket)
-            buckets[bucket] = (said, "the bucket itself") if said else (settings.attest_region, "attested")
+            buckets[bucket] = (said, "the bucket itself") if said else (settings.attest_region, "--attest-region")
         place = policy.admit(Place(_option(name), str(location), *buckets[bucket]))
         if place.region != settings.region:
             raise SettingsError(

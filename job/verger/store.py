@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
+from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -60,6 +62,14 @@ class Store:
     def append(self, rows: DataFrame) -> None:
         """Add rows in one atomic commit."""
         rows.select(*COLUMNS).write.format("delta").mode("append").save(self.location.uri)
+
+    def assure(self) -> None:
+        """A VergerError unless the newest commit, its data and its log, is encrypted as the settings ask."""
+        log = max(name for name in self.folder.keys(f"{LOG}/") if name.endswith(".json"))
+        lines = (self.folder.read(log) or b"").decode().splitlines()
+        added = [action["add"]["path"] for line in lines if "add" in (action := json.loads(line))]
+        for name in (log, *map(unquote, added)):
+            self.folder.assure(name)
 
     def of(self, listing: DataFrame | None) -> DataFrame:
         """The rows of a listing's images; None means every row of this model."""

@@ -39,7 +39,13 @@ class Upload(io.RawIOBase):
 
     def __post_init__(self) -> None:
         with told(self):
-            self._id = self._s3.create_multipart_upload(**self._key, **self.folder.aws.encryption)["UploadId"]
+            answer = self._s3.create_multipart_upload(**self._key, **self.folder.aws.encryption)
+        self._id = answer["UploadId"]
+        try:
+            self.folder.aws.assure(answer, self)
+        except VergerError:
+            self.abort()
+            raise
 
     def __str__(self) -> str:
         return f"{self.folder}/{self.name}"
