@@ -17,6 +17,9 @@ from verger.pipeline import Outcome, Run
 from verger.progress import Show
 from verger.settings import Settings
 
+from tests import s3server
+from tests.s3server import S3, Bucket
+
 Runner = Callable[..., Outcome]
 
 
@@ -63,6 +66,19 @@ def spark() -> Iterator[SparkSession]:
     started = session.start(Launch(Settings.load()))
     yield started
     started.stop()
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
+    """An S3 server of the tests' own."""
+    with s3server.serving(tmp_path_factory.mktemp("s3")) as started:
+        yield started
+
+
+@pytest.fixture
+def bucket(s3: S3) -> Bucket:
+    """A new, empty bucket."""
+    return s3.bucket()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
 
 import boto3
 from botocore.config import Config
@@ -132,7 +133,7 @@ def told(what: object) -> Iterator[None]:
         ) from error
     except ClientError as error:
         raise VergerError(f"{what}: {_answer(error)}") from error
-    except BotoCoreError as error:
+    except (BotoCoreError, ParseError) as error:  # ParseError: not S3 answers, but a portal or a proxy, in HTML
         detail = " ".join(str(error).split())
         raise VergerError(f"{what}: {detail}; check the network and --endpoint") from error
 
