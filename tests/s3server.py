@@ -304,6 +304,7 @@ class Front:
     """What a client reaches in place of a server. It passes each request on as it is, and so the signature over its
     Host holds; unless `answer` makes an answer of its own of the request's head."""
 
+    address: str
     port: int
     answer: Callable[[bytes], bytes | None] = lambda _: None
     loses: Callable[[bytes], bool] = lambda _: False  # whether a request is served, and its answer lost
@@ -311,12 +312,15 @@ class Front:
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
 
 @contextmanager
-def standing_before(server: Process | None) -> Iterator[Front]:
-    """Run a Front. The servers behind it close each connection after one answer, which keeps it this simple."""
+def standing_before(server: Process | None, address: str = "127.0.0.1") -> Iterator[Front]:
+    """Run a Front at an address of this machine.
+
+    The servers behind it close each connection after one answer, which keeps it this simple.
+    """
     front: Front
 
     class Handler(socketserver.StreamRequestHandler):
@@ -356,8 +360,8 @@ def standing_before(server: Process | None) -> Iterator[Front]:
     class Listener(socketserver.ThreadingTCPServer):
         allow_reuse_address, daemon_threads, request_queue_size = True, True, 128
 
-    with Listener(("127.0.0.1", 0), Handler) as listener:
-        front = Front(listener.server_address[1])
+    with Listener((address, 0), Handler) as listener:
+        front = Front(address, listener.server_address[1])
         thread = threading.Thread(target=listener.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
