@@ -31,8 +31,8 @@ demo: $(READY) ## Run the whole job on images that are drawn here
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest -m "not image and not s3" --cov --cov-report=term:skip-covered
 
-test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH, and of IMAGE between them
-	VERGER_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m s3
+test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
+	$(BIN)/python -m pytest -m s3
 
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache.
@@ -69,8 +69,8 @@ SPARK := 4.1.2
 UPGRADE ?= --upgrade
 LOCKING := $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header --quiet
 
-IMAGE ?= verger
 # The weights are downloaded while the image is built, unless VERGER_WEIGHTS (or a file in image/weights/) gives them.
+IMAGE ?= verger
 TARGET ?= spark
 BUILD_ARGS ?= # --build-arg BASE=docker.io/library/debian@sha256:...
 WEIGHTS_FILE := mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5

@@ -1,4 +1,4 @@
-"""The container between buckets, as locked in as a restricted pod: it reaches the S3 server, its STS and nothing else."""
+"""The container between buckets, locked in as a restricted pod is: it reaches the S3 server and STS, nothing else."""
 
 from __future__ import annotations
 
