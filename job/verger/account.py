@@ -21,6 +21,7 @@ PACKAGES = ("numpy", "pillow", "simplejpeg", "openvino", "pyarrow")
 def account(
     settings: Settings,
     run: str,
+    master: str,
     embedder: Embedder,
     counts: Counts,
     projected: int,
@@ -34,6 +35,7 @@ def account(
     }
     return {
         "run": run,
+        "master": master,
         "finished": datetime.now(UTC).isoformat(timespec="seconds"),
         "images": {
             "listed": counts.listed,

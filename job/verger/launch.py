@@ -21,6 +21,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -59,7 +60,8 @@ class Launch:
         self.log = settings.scratch_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
         self.rehearsal = rehearsal
         self.credentials = ""  # the class of S3A's credentials, once the run knows who it is
-        self.local = settings.master.startswith("local")
+        self.submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # by spark-submit, whose JVM runs and knows the master
+        self.local = settings.master.startswith("local") and not self.submitted
         self._jvm: Jvm | None = None
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._launch, name="verger-jvm", daemon=True)
@@ -125,8 +127,11 @@ def spark_home() -> Path:
 
 
 def spark_version() -> str:
-    """PySpark's version; PySpark is not imported."""
-    return str(run_path(str(_pyspark() / "version.py"))["__version__"])
+    """PySpark's version; PySpark is not imported for it, unless it is in an archive, as spark-submit has it."""
+    file = _pyspark() / "version.py"
+    if not file.is_file():
+        return str(import_module("pyspark").__version__)
+    return str(run_path(str(file))["__version__"])
 
 
 def class_archive(cache: Path) -> Path:

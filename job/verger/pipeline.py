@@ -197,7 +197,8 @@ class Steps:
         failed = sum(failures.values())
         self._reconcile(counts, projected, failed)
         self.show.seconds["total"] = round(time.monotonic() - self.began, 3)
-        return account(settings, self.launch.name, self.embedder, counts, projected, failures, projection) | {
+        name, master = self.launch.name, str(self.spark.sparkContext.master)
+        return account(settings, name, master, self.embedder, counts, projected, failures, projection) | {
             "seconds": dict(self.show.seconds),
             "images_per_second": round(counts.listed / self.show.seconds["total"], 1),
         }

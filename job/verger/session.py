@@ -99,7 +99,7 @@ def configuration(launch: Launch) -> SparkConf:
     options = launch.options
     values = {
         "spark.app.name": f"verger {launch.name}",
-        "spark.master": launch.settings.master,
+        **({} if launch.submitted else {"spark.master": launch.settings.master}),
         # Without this one, Spark makes one where it stands.
         "spark.sql.warehouse.dir": str(launch.settings.scratch_dir / "warehouse"),
         "spark.executor.extraClassPath": options["spark.driver.extraClassPath"],
