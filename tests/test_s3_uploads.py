@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from verger.errors import VergerError
 from verger.locations import Location
 from verger.uploads import PART, Upload, Uploads
 
-from tests.s3server import REGION, S3, Bucket, Front, answering, standing_before
+from tests.s3server import REGION, S3, Bucket, answering, standing_before
 
 pytestmark = pytest.mark.s3
 
@@ -97,21 +98,19 @@ def test_a_completion_that_s3_forgot_is_looked_for(bucket: Bucket) -> None:
         forgotten.complete()
 
 
-def test_a_server_that_is_away_for_a_while_is_waited_for(bucket: Bucket) -> None:
+@pytest.mark.parametrize("answer", [answering("503 Slow Down"), answering("500 Internal Server Error"), b""])
+def test_a_server_that_is_away_for_a_while_is_waited_for(bucket: Bucket, answer: bytes) -> None:
+    """By all that go up at the same time: none of them uses up the patience of the others."""
     with standing_before(bucket.s3.server) as front:
-        refuse_first(front, 4)
-        here = folder(bucket, front.url)
-        uploads = Uploads(here)
-        with uploads.open("a") as file:
-            file.write(b"content")
-        refuse_first(front, 4)
-        uploads.complete(last="a", before_last=lambda: None)
-        assert here.read("a") == b"content"
-
-
-def refuse_first(front: Front, number: int) -> None:
-    before = len(front.heads)
-    front.answer = lambda _: answering("503 Slow Down") if len(front.heads) <= before + number else None
+        uploads = Uploads(folder(bucket, front.url))
+        for number in range(16):
+            with uploads.open(str(number)) as file:
+                file.write(b"content")
+        back = time.monotonic() + 8
+        front.answer = lambda _: answer if time.monotonic() < back else None
+        uploads.complete(last="15", before_last=lambda: None)
+    assert len(bucket.objects()) == 16
+    assert bucket.uploads() == []
 
 
 def test_a_folder_is_the_keys_below_its_name_and_no_others(bucket: Bucket, tmp_path: Path) -> None:

@@ -97,7 +97,8 @@ class Upload(io.RawIOBase):
             return str(self._s3.head_object(**self._key)["ETag"]).strip('"').endswith(f"-{len(self._parts)}")
 
     def abort(self) -> None:
-        with suppress(ClientError):  # completed, or aborted by the bucket's lifecycle: nothing is left either way
+        # Completed, or aborted by the bucket's lifecycle: nothing is left either way.
+        with told(self), suppress(ClientError):
             self._s3.abort_multipart_upload(**self._key, UploadId=self._id)
 
 
