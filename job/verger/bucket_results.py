@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,13 +24,13 @@ from verger.uploads import Uploads
 
 @dataclass(frozen=True)
 class BucketResults(Results):
-    """The results of one run below a prefix. `aside` is a local folder, for what is small."""
+    """The results of one run below a prefix. `scratch` is a local folder, for what is small; it is made when needed."""
 
     location: Location
     bucket: BucketFolder
     run: str
     overwrite: bool
-    scratch: Path = field(default_factory=lambda: Path(tempfile.mkdtemp(prefix="verger-")))
+    scratch: Path
     uploads: Uploads = field(init=False)
 
     def __post_init__(self) -> None:
@@ -88,9 +87,9 @@ class BucketResults(Results):
         self.uploads.complete(last=MANIFEST, before_last=lambda: self._delete(earlier, new))
 
     def discard(self) -> None:
+        shutil.rmtree(self.scratch, ignore_errors=True)
         self.uploads.abort()
         self.bucket.delete(list(self.bucket.keys(self._hidden)))
-        shutil.rmtree(self.scratch, ignore_errors=True)
 
     def _delete(self, earlier: list[str], new: set[str]) -> None:
         self.bucket.delete([name for name in earlier if name not in new and name != MANIFEST])

@@ -116,7 +116,8 @@ class Run:
         from verger.bucket_results import BucketResults
 
         bucket: Any = storage.folder(location, self.aws)
-        return BucketResults(location, bucket, launch.name, self.settings.overwrite)
+        scratch = self.settings.scratch_dir / "results" / launch.name
+        return BucketResults(location, bucket, launch.name, self.settings.overwrite, scratch)
 
     def _place(self, store: Location) -> Place:
         if store.is_local:
