@@ -183,7 +183,7 @@ def test_a_role_that_may_not_write_the_store_is_told_so_and_nothing_is_written(
 def test_a_role_that_may_not_write_the_results_is_told_so(images: Bucket, pods: WebIdentity) -> None:
     environment = as_pod(pods, images, results=READ)
     done = run(environment, "run", *images.places(), *images.s3.options(), "--components", 2)
-    done.refused(1, images.url("results"), "access denied to ", "let this run's role do that")
+    done.refused(1, "/.verger-", "access denied", "let this run's role do that")
     assert images.objects("results/") == []
 
 
@@ -191,7 +191,7 @@ def test_a_role_that_may_not_write_the_results_is_told_so(images: Bucket, pods: 
 def test_a_role_that_may_not_read_the_images_is_told_so(images: Bucket, pods: WebIdentity) -> None:
     environment = as_pod(pods, images, images=())
     done = run(environment, "run", *images.places(), *images.s3.options(), "--components", 2)
-    done.refused(1, images.url("images"), "denied", "role")
+    done.refused(1, images.url("images"), "access denied", "let this run's role do that")
     assert images.objects("results/") == []
 
 

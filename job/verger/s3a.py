@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
+import re
+
 from verger.settings import Settings
+
+# S3A repeats what fails 7 times, waiting 0.5 to 32 s between: a minute, as boto3 does here. By default AWS's SDK makes
+# 6 tries of each of these, and waits 200 s for each answer: a server that takes connections and says nothing would hold
+# a run for hours.
+PATIENCE = {
+    "attempts.maximum": "1",  # tries after the SDK's first one
+    "connection.establish.timeout": "15s",  # S3A takes no less
+    "connection.timeout": "60s",
+}
+_REFUSED = re.compile(r"AccessDeniedException: (?:s3a://)?(?P<place>[^:\s]+): (?P<what>[^:]+)")
 
 
 def s3a(settings: Settings, provider: str) -> dict[str, str]:
@@ -12,6 +24,7 @@ def s3a(settings: Settings, provider: str) -> dict[str, str]:
     """
     endpoint = settings.endpoint or f"s3.{settings.region}.amazonaws.com"
     options = {
+        **PATIENCE,
         "endpoint": endpoint,
         "endpoint.region": str(settings.region),
         "cross.region.access.enabled": "false",
@@ -22,3 +35,14 @@ def s3a(settings: Settings, provider: str) -> dict[str, str]:
     if settings.kms_key:
         options |= {"encryption.algorithm": "SSE-KMS", "encryption.key": settings.kms_key}
     return {f"spark.hadoop.fs.s3a.{name}": value for name, value in options.items()}
+
+
+def refusal(message: str) -> str | None:
+    """One line for S3A's word that S3 refused something; None for any other error."""
+    found = _REFUSED.search(message)
+    if found is None:
+        return None
+    return (
+        f"s3://{found['place']}: access denied ({found['what'].split(' on ')[0]}); let this run's role do that, or "
+        "correct the location"
+    )
