@@ -83,8 +83,8 @@ def test_a_server_that_is_gone_for_good_is_one_line_within_minutes_and_a_rerun_r
     own.server.kill()
     done = finished(process, 590)
     print(f"gone for good: ended {done.seconds:.0f} s later: {done.lines[-1]}")
-    done.refused(1, bucket.name)
-    assert done.seconds < 300
+    done.refused(1, "S3 is away", "onnect", "run again")
+    assert done.seconds < 420
     own.server.start()
     time.sleep(1)
     before = images_read(bucket)
@@ -101,7 +101,7 @@ def test_a_server_that_was_never_there_is_one_line(own: S3) -> None:
     done = run(own.environment, "run", *bucket.places(), *options(own))
     print(f"never there: ended after {done.seconds:.0f} s: {done.lines[-1]}")
     done.refused(1, f"s3://{bucket.name}", "check the network and --endpoint")
-    assert done.seconds < 120
+    assert done.seconds < 200
     own.server.start()
 
 
@@ -132,7 +132,7 @@ def test_a_run_goes_on_through_seconds_of_errors(s3: S3, bucket: Bucket, many: P
 
 
 def test_a_run_goes_on_when_answers_come_late(s3: S3, bucket: Bucket, tmp_path: Path) -> None:
-    """Each of a hundred of the images a second late, one of them 40."""
+    """Each of the images a second late, one of them 25."""
     drawing.orchard(tmp_path / "few", 8)
     bucket.upload(tmp_path / "few", "images")
     late: list[bytes] = []
@@ -140,7 +140,7 @@ def test_a_run_goes_on_when_answers_come_late(s3: S3, bucket: Bucket, tmp_path: 
     def answer(head: bytes) -> None:
         if head.startswith(b"GET") and b"/images/" in head.splitlines()[0]:
             late.append(head)
-            time.sleep(40 if len(late) == 10 else 1)
+            time.sleep(25 if len(late) == 10 else 1)
 
     with standing_before(s3.server) as front:
         front.answer = answer

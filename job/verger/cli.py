@@ -184,10 +184,10 @@ def _leave(code: int) -> NoReturn:
 
 def _unforeseen(error: Exception) -> str:
     """The line that says most: Spark puts the worker's own error at the end of a traceback in the message."""
-    from verger.s3a import refusal
+    from verger.s3a import explained
 
-    if (refused := refusal(str(error))) is not None:
-        return refused
+    if (line := explained(str(error))) is not None:
+        return line
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("\t", " "))]
     telling = [line for line in lines if line.startswith("verger.") or "Error: " in line or "Exception: " in line]
     return f"{type(error).__name__}: {(telling or lines or [''])[0]}; --verbose shows the traceback"

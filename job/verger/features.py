@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, replace
 
 from pyspark import AccumulatorParam, SparkContext
@@ -84,8 +84,11 @@ class Features:
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         try:
             with configured(spark, **plan.settings()):
-                for done in [pool.submit(commit, number) for number in range(plan.commits)]:
+                for done in as_completed([pool.submit(commit, number) for number in range(plan.commits)]):
                     done.result()
+        except BaseException:
+            spark.sparkContext.cancelAllJobs()  # the other commit would go on, for minutes when S3 is away
+            raise
         finally:
             pool.shutdown(cancel_futures=True)
         if new is not None:

@@ -15,7 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
@@ -150,11 +150,13 @@ class Lease:
         raise StoreBusy(f"{self._place}: {who} is writing to this store; wait for it to end, or give another --store")
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        """Release it; where that can't be done, it expires: what ended the run is the error to tell."""
         self._over.set()
-        self._renewer.join()
-        claim = self._place.read()
-        if claim is not None and self._is_ours(claim):
-            self._place.remove(claim.tag)
+        self._renewer.join(1)  # it may be trying for a minute: what it writes then finds no lease of ours to replace
+        with suppress(VergerError):
+            claim = self._place.read()
+            if claim is not None and self._is_ours(claim):
+                self._place.remove(claim.tag)
 
     def check(self) -> None:
         """LeaseLost if the store is no longer ours to write."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -100,8 +100,11 @@ class Run:
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)
                 results.publish()
-            finally:
-                results.discard()
+            except BaseException:  # Ctrl-C as well
+                with suppress(VergerError):  # what can't be removed now is hidden, and not the error to tell
+                    results.discard()
+                raise
+            results.discard()
         self._judge(manifest)
         return Outcome(results.location, manifest)
 

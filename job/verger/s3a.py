@@ -15,6 +15,7 @@ PATIENCE = {
     "connection.timeout": "60s",
 }
 _REFUSED = re.compile(r"AccessDeniedException: (?:s3a://)?(?P<place>[^:\s]+): (?P<what>[^:]+)")
+_AWAY = re.compile(r"Unable to execute HTTP request: (?P<why>[^\n]+)")
 
 
 def s3a(settings: Settings, provider: str) -> dict[str, str]:
@@ -37,12 +38,11 @@ def s3a(settings: Settings, provider: str) -> dict[str, str]:
     return {f"spark.hadoop.fs.s3a.{name}": value for name, value in options.items()}
 
 
-def refusal(message: str) -> str | None:
-    """One line for S3A's word that S3 refused something; None for any other error."""
-    found = _REFUSED.search(message)
-    if found is None:
-        return None
-    return (
-        f"s3://{found['place']}: access denied ({found['what'].split(' on ')[0]}); let this run's role do that, or "
-        "correct the location"
-    )
+def explained(message: str) -> str | None:
+    """One line for S3A's word that S3 refused something or is away; None for any other error."""
+    if (refused := _REFUSED.search(message)) is not None:
+        what = refused["what"].split(" on ")[0]
+        return f"s3://{refused['place']}: access denied ({what}); let this run's role do that, or correct the location"
+    if (away := _AWAY.search(message)) is not None:
+        return f"S3 is away: {away['why']}; what was committed is kept: check the network and --endpoint, and run again"
+    return None
