@@ -213,7 +213,7 @@ class Steps:
         others = counts.others
         if counts.new:
             work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
-            if known is None and work.commits == 1 and work.tasks <= reduction.PARTIALS:
+            if known is None and work.commits * work.tasks <= reduction.PARTIALS:
                 self.embedder = gathering(self.embedder, self.spark.sparkContext)
             features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):

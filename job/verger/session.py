@@ -67,8 +67,10 @@ def context(launch: Launch) -> SparkContext:
     except VergerError:
         raise
     except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
-        last = next((line for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
-        raise VergerError(f"Spark did not start: {last.strip()}; see {launch.log}") from error
+        lines = [line.strip() for line in str(error).splitlines()]
+        told = [line for line in lines if line and not line.startswith(("at ", "... "))]  # the last is the root cause
+        last = told[-1] if told else type(error).__name__
+        raise VergerError(f"Spark did not start: {last}; see {launch.log}") from error
 
 
 def _gateway(launch: Launch) -> Any:
