@@ -15,7 +15,8 @@ PATIENCE = {
     "connection.timeout": "60s",
 }
 _REFUSED = re.compile(r"AccessDeniedException: (?:s3a://)?(?P<place>[^:\s]+): (?P<what>[^:]+)")
-_AWAY = re.compile(r"Unable to execute HTTP request: (?P<why>[^\n]+)")
+# Its line says why; the classes that follow say it again.
+_AWAY = re.compile(r"Unable to execute HTTP request: (?P<why>.+?)(: [a-z]+\.[\w.]+: |\n|$)")
 
 
 def s3a(settings: Settings, provider: str) -> dict[str, str]:
