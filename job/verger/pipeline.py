@@ -192,7 +192,7 @@ class Steps:
         if counts.listed == 0:
             raise NothingToDo(f"--images {images}: no file matches --include {settings.include!r}; nothing to do")
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
-        rows = self._embed(catalog, store, counts, known)
+        rows = self._embed(catalog, store, counts, known, to_fit=projection is None)
         with ThreadPoolExecutor(1) as pool:
             failed_rows = rows.where(F.col("status") == "failed") if self._may_have_failed(counts) else None
             writing = pool.submit(self.results.write_failures, failed_rows)
@@ -207,13 +207,15 @@ class Steps:
             "images_per_second": round(counts.listed / self.show.seconds["total"], 1),
         }
 
-    def _embed(self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None) -> DataFrame:
-        """Embed what is new; the store's rows of this listing."""
+    def _embed(
+        self, catalog: Catalog, store: Store, counts: Counts, known: DataFrame | None, to_fit: bool
+    ) -> DataFrame:
+        """Embed what is new; the store's rows of this listing. Workers may gather statistics on the way `to_fit`."""
         settings, counters = self.settings, self.embedder.counters
         others = counts.others
         if counts.new:
             work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
-            if known is None and work.commits * work.tasks <= reduction.PARTIALS:
+            if to_fit and known is None and work.commits * work.tasks <= reduction.PARTIALS:
                 self.embedder = gathering(self.embedder, self.spark.sparkContext)
             features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):

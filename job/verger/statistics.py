@@ -84,7 +84,7 @@ class Statistics:
 class Running:
     """The statistics of rows that come a few at a time; they are kept until there are enough to multiply."""
 
-    def __init__(self, block: int = 512) -> None:
+    def __init__(self, block: int = 2048) -> None:
         self._block = block
         self._whole = Statistics.empty(0)
         self._rows: list[NDArray[Any]] = []
