@@ -60,6 +60,6 @@ def test_what_is_refused_is_not_touched(given: list[object]) -> None:
         "--region", "us-east-1", "--endpoint", "https://127.0.0.1:9", "--attest-region", "us-east-1", *given,
     )  # fmt: skip
     assert done.returncode == 3
-    assert rows(done.stdout)[:3] == [("✗", "residency"), ("✗", "read images"), ("✗", "write store")]
+    assert rows(done.stdout)[:3] == [("✗", "clearance"), ("✗", "read images"), ("✗", "write store")]
     assert "residency eu allows" in done.stdout
     assert done.stdout.count("not tried: no clearance") == 3

@@ -9,7 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 from pyspark.sql import SparkSession
-from verger import launch
+from verger import launch, session
 from verger.errors import VergerError
 from verger.settings import Settings
 
@@ -33,6 +33,21 @@ def test_a_damaged_answer_is_asked_for_again(tmp_path: Path, damage: str) -> Non
     asked = launch._command(OPTIONS, tmp_path)
     next(tmp_path.glob("jvm/*.json")).write_text(damage)
     assert launch._command(OPTIONS, tmp_path) == asked
+
+
+def test_sts_is_asked_in_the_runs_region_whatever_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    launch.environment(Settings.load(region="eu-west-3"))
+    assert (os.environ["AWS_REGION"], os.environ["AWS_DEFAULT_REGION"]) == ("eu-west-3", "eu-west-3")
+
+
+def test_a_run_of_spark_submit_starts_no_jvm_and_names_no_master(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYSPARK_GATEWAY_PORT", "1")
+    monkeypatch.setattr(launch, "_started", lambda *_: pytest.fail("a second JVM"))
+    submitted = launch.Launch(Settings.load())
+    assert not submitted.local
+    assert not session.configuration(submitted).contains("spark.master")
 
 
 def test_other_options_are_another_question(tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ class Check:
             yield from self._clearance()
         except VergerError as refusal:
             error = refusal
-            yield Finding("identity" if type(refusal) is VergerError else "residency", str(refusal), refusal)
+            yield Finding("clearance", str(refusal), refusal)
         places = self.settings.places
         looks: list[tuple[str, bool, Callable[[], str]]] = [
             ("read images", "images" in places, self._read),

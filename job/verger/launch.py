@@ -115,8 +115,8 @@ def environment(settings: Settings) -> None:
     os.environ["PYSPARK_PYTHON"] = sys.executable  # workers run this very environment
     os.environ["SPARK_HOME"] = str(spark_home())
     if settings.region is not None:
-        os.environ.setdefault("AWS_REGION", settings.region)  # where AWS's SDKs, the JVM's and boto3, look for STS
-        os.environ.setdefault("AWS_DEFAULT_REGION", settings.region)
+        # Where AWS's SDKs, the JVM's and boto3's, look for STS: not in another region that the environment may name.
+        os.environ.update(AWS_REGION=settings.region, AWS_DEFAULT_REGION=settings.region)
     if (home := java.home(settings.cache_dir)) is not None:
         os.environ["JAVA_HOME"] = str(home)
 
