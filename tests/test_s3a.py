@@ -34,3 +34,14 @@ DENIED = (
 )
 def test_what_s3a_says_becomes_one_line(message: str, line: str | None) -> None:
     assert explained(message) == line
+
+
+def test_an_executor_without_its_token_is_one_line() -> None:
+    """What Spark 4.1 told of it on a real cluster (test_s3_cluster)."""
+    message = (
+        "org.apache.spark.SparkException: Job aborted due to stage failure: Lost task 0.0 in stage 1.0 (TID 5): "
+        "java.io.UncheckedIOException: java.nio.file.NoSuchFileException: /var/run/secrets/sts/token\n\tat software"
+    )
+    line = explained(message)
+    assert line is not None
+    assert line.startswith("/var/run/secrets/sts/token: an executor has no such token")

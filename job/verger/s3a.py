@@ -17,6 +17,7 @@ PATIENCE = {
 _REFUSED = re.compile(r"AccessDeniedException: (?:s3a://)?(?P<place>[^:\s]+): (?P<what>[^:]+)")
 # Its line says why; the classes that follow say it again.
 _AWAY = re.compile(r"Unable to execute HTTP request: (?P<why>.+?)(: [a-z]+\.[\w.]+: |\n|$)")
+_TOKEN = re.compile(r"UncheckedIOException: java\.nio\.file\.NoSuchFileException: (?P<file>[^\s;]*token[^\s;]*)")
 
 
 def s3a(settings: Settings, provider: str) -> dict[str, str]:
@@ -40,7 +41,12 @@ def s3a(settings: Settings, provider: str) -> dict[str, str]:
 
 
 def explained(message: str) -> str | None:
-    """One line for S3A's word that S3 refused something or is away; None for any other error."""
+    """One line for S3A's word that S3 refused something, is away, or was not asked at all; None for any other error."""
+    if (token := _TOKEN.search(message)) is not None:
+        return (
+            f"{token['file']}: an executor has no such token, and so no identity; mount the service account's token "
+            "in the executors' pods too, where AWS_WEB_IDENTITY_TOKEN_FILE says"
+        )
     if (refused := _REFUSED.search(message)) is not None:
         what = refused["what"].split(" on ")[0]
         return f"s3://{refused['place']}: access denied ({what}); let this run's role do that, or correct the location"
