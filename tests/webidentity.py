@@ -91,7 +91,8 @@ def web_identity(s3: S3, folder: Path) -> Iterator[WebIdentity]:
             "no cluster for web identity: OIDC_ISSUER, OIDC_CA and KUBECONFIG name none, or there is no kubectl"
         )
     der = ssl.PEM_cert_to_DER_cert(Path(os.environ["OIDC_CA"]).read_text())
-    provider = s3.client("iam").create_open_id_connect_provider(
+    iam = s3.client("iam")
+    provider = iam.create_open_id_connect_provider(
         Url=os.environ["OIDC_ISSUER"], ClientIDList=[AUDIENCE], ThumbprintList=[hashlib.sha1(der).hexdigest()]
     )
     namespace = f"verger-{uuid4().hex[:8]}"
@@ -100,3 +101,4 @@ def web_identity(s3: S3, folder: Path) -> Iterator[WebIdentity]:
         yield WebIdentity(s3, namespace, provider["OpenIDConnectProviderArn"], folder)
     finally:
         kubectl("delete", "namespace", namespace, "--wait=false")
+        iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider["OpenIDConnectProviderArn"])
