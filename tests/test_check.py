@@ -9,7 +9,7 @@ from verger.check import memory_limit
 
 from tests.conftest import command
 
-pytestmark = pytest.mark.spark
+pytestmark = [pytest.mark.spark, pytest.mark.main]
 
 
 @pytest.fixture
