@@ -21,8 +21,10 @@ from rich.text import Text
 from verger import engines, network, parity, storage
 from verger.clearance import clear
 from verger.decode import Decoder
+from verger.engines import Graph
 from verger.errors import SettingsError, VergerError
 from verger.launch import Launch
+from verger.locations import HIDDEN
 from verger.network import Weights
 from verger.progress import Show
 from verger.settings import Settings
@@ -97,9 +99,8 @@ class Check:
     def _first(self) -> str:
         """The name of one image."""
         images = self.settings.location("images")
-        hidden = re.compile(r"(^|/)[._]")
         names = storage.folder(images, self.aws).keys()
-        name = next((name for name in names if not hidden.search(name) and not name.endswith("/")), None)
+        name = next((name for name in names if not re.search(HIDDEN, name) and not name.endswith("/")), None)
         if name is None:
             raise SettingsError(f"--images {images}: nothing is there; give the folder that holds the images")
         return name
@@ -131,8 +132,12 @@ class Check:
     def _weights(self) -> str:
         return f"{self._found.file or 'untrained'}, sha256 {self._found.sha256[:16]}..."
 
+    @cached_property
+    def _graph(self) -> Graph:
+        return network.prepare(self._found, Decoder(), self.settings.engine, self.settings.cache_dir)
+
     def _engine(self) -> str:
-        graph = network.prepare(self._found, Decoder(), self.settings.engine, self.settings.cache_dir)
+        graph = self._graph
         engine = engines.build(graph, threads=1)
         difference = parity.check(engine, parity.expected(graph), f"engine {graph.engine}")
         return f"{graph.engine}: off by {difference:.1e} from TensorFlow, {parity.TOLERANCE} is allowed"
@@ -161,12 +166,11 @@ class Check:
             from verger.catalog import binary_files
             from verger.features import ROWS, new_embedder
 
-            graph = network.prepare(self._found, Decoder(), self.settings.engine, self.settings.cache_dir)
             image = self.settings.location("images") / self._first()
             files = binary_files(spark, [image.uri]).selectExpr(
                 "path", "length AS size", "modificationTime AS modified", "content"
             )
-            row = files.mapInArrow(new_embedder(spark.sparkContext, graph, Decoder()), ROWS).first()
+            row = files.mapInArrow(new_embedder(spark.sparkContext, self._graph, Decoder()), ROWS).first()
             if row is None:
                 raise VergerError(f"{image}: a worker could not read it; see {self.launch.log}")
             return f"{said}; a worker read {image}: {row.status}"

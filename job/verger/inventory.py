@@ -12,7 +12,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from verger.errors import SettingsError
-from verger.locations import Location
+from verger.locations import HIDDEN, Location
 
 PLAIN = {"path", "size", "modified"}
 INVENTORY = {"bucket", "key", "size", "last_modified_date"}  # Amazon S3 User Guide, "Amazon S3 Inventory list"
@@ -36,7 +36,7 @@ def entries(spark: SparkSession, manifest: Location, images: Location, include: 
     name = F.element_at(F.split("path", "/"), -1)
     return listed.where(
         F.col("path").startswith(prefix)
-        & ~below.rlike("(^|/)[._]")
+        & ~below.rlike(HIDDEN)
         & (name != "")
         & name.rlike(f"^(?:{_pattern(spark, include)})$")
     ).dropDuplicates(["path"])

@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from verger.errors import SettingsError
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+HIDDEN = "(^|/)[._]"  # in a name below a folder: what Spark's file sources leave out; for Java and Python alike
 
 
 @dataclass(frozen=True)
