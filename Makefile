@@ -10,7 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-s3 check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test test-s3 check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -51,6 +51,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python helm/generate.py --check
 	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build
 
 format: $(READY) ## Format the code, and mend what lint can
@@ -82,6 +83,14 @@ image: ## Build the container image IMAGE=verger for TARGET=spark|emr
 image-check: $(READY) ## Check IMAGE, which was built for TARGET, and run it
 	VERGER_TEST_IMAGE=$(IMAGE) VERGER_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest tests/test_image.py \
 	    -m $(if $(filter emr,$(TARGET)),"image and not spark_image",image)
+
+chart: $(READY) ## Write what is made of the chart's values: schema, README, the examples as helm renders them
+	$(BIN)/python helm/generate.py
+	for values in $(wildcard helm/examples/*.yaml); do \
+	    helm template fruits helm/verger --namespace runs --values $$values \
+	        --api-versions sparkoperator.k8s.io/v1beta2/SparkApplication \
+	        --api-versions monitoring.coreos.com/v1/PodMonitor > helm/rendered/$${values##*/}; \
+	done
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
 	$(BIN)/python benchmarks/run.py
