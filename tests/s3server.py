@@ -62,23 +62,23 @@ class Request:
 class Process:
     """A VersityGW that can be killed and started again, on the same port and with the same data."""
 
-    def __init__(self, folder: Path, region: str, command: list[str], **environment: str) -> None:
-        self.port = free_port()
+    def __init__(self, folder: Path, region: str, address: str, command: list[str], **environment: str) -> None:
+        self.address, self.port = address, free_port(address)
         own = ["--access", KEYS["access"], "--secret", KEYS["secret"], "--region", region, "--quiet"]
-        self._command = ["versitygw", *own, "--port", f"127.0.0.1:{self.port}", *command]
+        self._command = ["versitygw", *own, "--port", f"{address}:{self.port}", *command]
         self._environment = os.environ | environment
         self._output = folder / f"{self.port}.txt"
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     def start(self) -> None:
         with self._output.open("ab") as output:
             self._process = subprocess.Popen(self._command, stdout=output, stderr=output, env=self._environment)
         end = time.monotonic() + 20
-        while not listens(self.port):
+        while not listens(self.port, self.address):
             assert self._process.poll() is None, self._output.read_text()
             assert time.monotonic() < end, self._output.read_text()
             time.sleep(0.02)
@@ -202,8 +202,8 @@ class Bucket:
 
 
 @contextmanager
-def serving(folder: Path, region: str = REGION) -> Iterator[S3]:
-    """Run a server; skips where there is none."""
+def serving(folder: Path, region: str = REGION, address: str = "127.0.0.1") -> Iterator[S3]:
+    """Run a server at an address of this machine; skips where there is none."""
     if shutil.which("versitygw") is None:
         pytest.skip(MISSING)
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,10 +211,10 @@ def serving(folder: Path, region: str = REGION) -> Iterator[S3]:
     data.mkdir()
     # The CA of the cluster that web identity comes from, where there is one.
     trust = {"SSL_CERT_FILE": os.environ["OIDC_CA"]} if "OIDC_CA" in os.environ else {}
-    iam = Process(folder, region, ["iam", "--dir", str(folder / "iam"), "--private-ports", str(socket_file)], **trust)
+    iam = Process(folder, region, address, ["iam", "--dir", str(folder / "iam"), "--private-ports", str(socket_file)], **trust)
     (folder / "iam").mkdir()
     own = ["--access-log", str(log), "--iam-standalone-endpoint", str(socket_file), "posix", str(data)]
-    server = Process(folder, region, own)
+    server = Process(folder, region, address, own)
     try:
         iam.start()
         server.start()
@@ -287,14 +287,14 @@ def run(environment: dict[str, str], *arguments: object, timeout: float = 300) -
     return finished(verger(environment, *arguments), timeout)
 
 
-def free_port() -> int:
+def free_port(address: str = "127.0.0.1") -> int:
     with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
+        free.bind((address, 0))
         return int(free.getsockname()[1])
 
 
-def listens(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+def listens(port: int, address: str = "127.0.0.1") -> bool:
+    with suppress(OSError), socket.create_connection((address, port), 1):
         return True
     return False
 
@@ -336,7 +336,7 @@ def standing_before(server: Process | None, address: str = "127.0.0.1") -> Itera
                 self.wfile.write(answer)
                 self._drain()
             elif server is not None:
-                with suppress(OSError), socket.create_connection(("127.0.0.1", server.port), 5) as behind:
+                with suppress(OSError), socket.create_connection((server.address, server.port), 5) as behind:
                     behind.sendall(head)
                     threading.Thread(target=self._pass_on, args=(behind,), daemon=True).start()
                     loses = front.loses(head)

@@ -240,10 +240,10 @@ def test_of_two_runs_that_start_at_once_on_a_store_one_is_refused(s3: S3, tmp_pa
     print(f"{RUNS} starts of two: {RUNS} won, {RUNS} refused; {dict(met)}")
 
 
-def stored(bucket: Bucket) -> list[str]:
-    """The path of every row of the store, by what Delta's log says of its files."""
+def stored(bucket: Bucket, store: str = "store") -> list[str]:
+    """The path of every row of a store, by what Delta's log says of its files."""
     files: dict[str, None] = {}
-    for key in sorted(key for key in bucket.objects("store/_delta_log/") if key.endswith(".json")):
+    for key in sorted(key for key in bucket.objects(f"{store}/_delta_log/") if key.endswith(".json")):
         for action in map(json.loads, bucket.read(key).splitlines()):
             if "add" in action:
                 files[action["add"]["path"]] = None
@@ -253,5 +253,5 @@ def stored(bucket: Bucket) -> list[str]:
         access_key=KEYS["access"], secret_key=KEYS["secret"], region=REGION, scheme="http",
         endpoint_override=bucket.s3.server.url.removeprefix("http://"),
     )  # fmt: skip
-    tables = [pq.read_table(f"{bucket.name}/store/{name}", filesystem=reader, columns=["path"]) for name in files]
+    tables = [pq.read_table(f"{bucket.name}/{store}/{name}", filesystem=reader, columns=["path"]) for name in files]
     return [path for table in tables for path in table["path"].to_pylist()]

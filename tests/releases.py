@@ -1,0 +1,146 @@
+"""Runs that helm installs into the cluster of kubectl's context, on an S3 server at an address that its pods reach."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests import s3server
+from tests.charts import CHART, helm
+from tests.s3server import S3, Bucket
+from tests.test_image import IMAGE, TARGET
+from tests.webidentity import WebIdentity, kubectl, web_identity
+
+ADDRESS = os.environ.get("VERGER_TEST_ADDRESS", "")
+NEEDS = pytest.mark.skipif(
+    not (IMAGE and ADDRESS and TARGET == "spark" and shutil.which("helm")),
+    reason="VERGER_TEST_IMAGE names no `spark` image in the cluster, or VERGER_TEST_ADDRESS no address of this machine "
+    "that pods reach, or helm is not on the PATH",
+)
+# As little CPU as it takes: test clusters are small.
+SMALL = {"coreRequest": "200m", "memory": "1g", "memoryOverhead": "1g"}
+
+
+@dataclass
+class Cloud:
+    """A server with one bucket, and a namespace of the restricted profile."""
+
+    s3: S3
+    bucket: Bucket
+    identity: WebIdentity
+
+    @property
+    def namespace(self) -> str:
+        return self.identity.namespace
+
+    def values(self, role: str, **settings: Any) -> dict[str, Any]:
+        """A run by a role, two executors, in this cloud."""
+        places = {name: self.bucket.url(name) for name in ("images", "store", "results")}
+        own = {"endpoint": self.s3.server.url, "attest_region": s3server.REGION, "allow_http": True}
+        repository, _, tag = IMAGE.partition(":")
+        return {
+            "image": {"repository": repository, "tag": tag or "latest", "pullPolicy": "Never"},
+            "aws": {"roleArn": role, "stsEndpoint": self.s3.iam.url},
+            "driver": SMALL,
+            "executor": SMALL | {"instances": 2, "cores": 1},
+            "settings": places | own | settings,
+        }
+
+
+@contextmanager
+def cloud(folder: Path) -> Iterator[Cloud]:
+    with s3server.serving(folder / "s3", address=ADDRESS) as s3, web_identity(s3, folder) as identity:
+        kubectl("label", "namespace", identity.namespace, "pod-security.kubernetes.io/enforce=restricted")
+        yield Cloud(s3, s3.bucket(), identity)
+
+
+@dataclass
+class Release:
+    """A release, from `helm install` to `helm uninstall`."""
+
+    name: str
+    namespace: str
+    installed: subprocess.CompletedProcess[str] = field(init=False)
+
+    def install(self, values: dict[str, Any]) -> Release:
+        self.installed = helm("install", self.name, str(CHART), "--namespace", self.namespace, given=values)
+        assert self.installed.returncode == 0, self.installed.stderr
+        return self
+
+    def test(self, timeout: str = "5m") -> subprocess.CompletedProcess[str]:
+        return helm("test", self.name, "--namespace", self.namespace, "--timeout", timeout)
+
+    def uninstall(self) -> None:
+        done = helm("uninstall", self.name, "--namespace", self.namespace, "--wait")
+        assert done.returncode == 0, done.stderr
+
+    def watch(self, *words: str) -> subprocess.Popen[str]:
+        """`verger kubernetes watch` on its way."""
+        return subprocess.Popen(
+            [Path(sys.executable).with_name("verger"), "kubernetes", "watch", self.name, "-n", self.namespace, *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def watched(self, timeout: float = 400) -> tuple[int, str]:
+        """The exit code of `verger kubernetes watch`, and what it said."""
+        process = self.watch()
+        said, _ = process.communicate(timeout=timeout)
+        return process.returncode, said
+
+    def objects(self, kind: str, component: str = "") -> list[dict[str, Any]]:
+        selector = f"app.kubernetes.io/instance={self.name}"
+        selector += f",app.kubernetes.io/component={component}" if component else ""
+        found = json.loads(kubectl("-n", self.namespace, "get", kind, "-l", selector, "-o", "json"))
+        items: list[dict[str, Any]] = found["items"]
+        return items
+
+    def running(self, component: str, number: int, seconds: float = 120) -> list[dict[str, Any]]:
+        """That many pods, once they run."""
+
+        def pods() -> list[dict[str, Any]]:
+            return [pod for pod in self.objects("pods", component) if ready(pod)]
+
+        self.until(lambda: len(pods()) >= number, seconds)
+        return pods()
+
+    def until(self, what: Callable[[], bool], seconds: float = 180) -> None:
+        end = time.monotonic() + seconds
+        while not what():
+            assert time.monotonic() < end, self.log() + kubectl("-n", self.namespace, "describe", "pods")
+            time.sleep(0.5)
+
+    def log(self) -> str:
+        """The driver's log, as `kubectl logs` has it."""
+        pods = self.objects("pods", "driver")
+        return kubectl("-n", self.namespace, "logs", pods[0]["metadata"]["name"]) if pods else "no driver's pod\n"
+
+    def left(self) -> list[str]:
+        """What is there of the release, beyond what Kubernetes gives to every namespace."""
+        kinds = (
+            "pods,jobs,services,endpointslices,configmaps,secrets,serviceaccounts,roles,rolebindings,networkpolicies,"
+            "resourcequotas,persistentvolumeclaims"
+        )
+        listed = kubectl("-n", self.namespace, "get", kinds, "-o", "name").split()
+        return [name for name in listed if name not in ("configmap/kube-root-ca.crt", "serviceaccount/default")]
+
+
+def ready(pod: dict[str, Any]) -> bool:
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod["status"].get("conditions", [])
+    )
+
+

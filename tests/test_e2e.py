@@ -1,0 +1,222 @@
+"""`helm install` to `helm uninstall` on a real cluster and a real S3, by web identity: `make e2e`."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from verger import drawing
+
+from tests import s3server
+from tests.conftest import Runner
+from tests.releases import ADDRESS, NEEDS, Cloud, Release, cloud, ready
+from tests.test_pipeline import assert_same
+from tests.test_s3_lease import stored
+from tests.webidentity import READ, WRITE, kubectl
+
+pytestmark = [pytest.mark.kubernetes, pytest.mark.spark, NEEDS]
+PLACES = {"images": READ, "store": WRITE, "results": WRITE}
+
+
+@pytest.fixture(scope="module")
+def sky(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    with cloud(tmp_path_factory.mktemp("cloud")) as made:
+        yield made
+
+
+@pytest.fixture
+def orchards(sky: Cloud, orchard: Path) -> Cloud:
+    """The bucket with 64 drawn images below few/."""
+    if not sky.bucket.objects("few/"):
+        sky.bucket.upload(orchard, "few")
+    return sky
+
+
+def fetched(sky: Cloud) -> Counter[str]:
+    return Counter(request.key for request in sky.bucket.requests("GetObject", under="images/") if request.status < 300)
+
+
+def secure(pod: dict[str, Any], token_of_the_api_server: bool) -> None:
+    """What the chart promises of a pod, on the object that runs."""
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 185
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    mounted = {mount["mountPath"] for each in spec["containers"] for mount in each["volumeMounts"]}
+    assert ("/var/run/secrets/kubernetes.io/serviceaccount" in mounted) == token_of_the_api_server
+    for each in [*spec["containers"], *spec.get("initContainers", [])]:
+        assert each["securityContext"]["readOnlyRootFilesystem"] is True
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    variables = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+    assert "AWS_ACCESS_KEY_ID" not in variables
+    token = variables["AWS_WEB_IDENTITY_TOKEN_FILE"]
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    said = kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f"id -u; head -c 3 {token}; touch /x 2>&1 || true")
+    assert said.split()[:2] == ["185", "eyJ"], said
+    assert "Read-only file system" in said
+
+
+def inside(sky: Cloud, name: str) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(sky.bucket.read(f"{name}/run.json"))
+    return told
+
+
+@pytest.mark.real
+def test_a_release_is_a_run_whose_results_are_the_local_ones(
+    sky: Cloud, run: Runner, real_images: Path, tmp_path: Path
+) -> None:
+    assert sky.bucket.upload(real_images, "images") == 4207
+    role = sky.identity.role("runner", sky.bucket, **PLACES)
+    values = sky.values(role) | {"serviceAccount": {"name": "runner"}}
+    release = Release("fruits-2026-11-22", sky.namespace).install(values)
+    began = time.monotonic()
+    watching = release.watch()
+    secure(release.running("driver", 1)[0], token_of_the_api_server=True)
+    for executor in release.running("executor", 2):
+        secure(executor, token_of_the_api_server=False)
+    said, _ = watching.communicate(timeout=400)
+    print(f"{time.monotonic() - began:.0f} s from the installed release to its end\n{said}\n--- log\n{release.log()}")
+
+    assert watching.returncode == 0
+    assert inside(sky, "results")["images"] == {"listed": 4207, "embedded": 4207, "reused": 0, "failed": 0}
+    assert inside(sky, "results")["identity"]["credentials"] == "web identity"
+    assert set(fetched(sky).values()) == {1}
+    assert len(fetched(sky)) == 4207
+    local = run(real_images, components=100)
+    assert_same(local.results, sky.bucket.download("results", tmp_path / "cluster"))
+
+    tested = release.test()
+    assert tested.returncode == 0, tested.stdout + tested.stderr
+    lines = release.log().splitlines()
+    assert not [line for line in lines if " WARN " in line or " INFO " in line or "java." in line], lines
+    release.uninstall()
+    assert release.left() == []
+
+
+@pytest.mark.real
+def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driver_was(
+    sky: Cloud, real_images: Path
+) -> None:
+    """Needs the images of the test before."""
+    if not sky.bucket.objects("images/"):
+        sky.bucket.upload(real_images, "images")
+    role = sky.identity.role("runner", sky.bucket, images=READ, store2=WRITE, results2=WRITE)
+    own = {"store": sky.bucket.url("store2"), "results": sky.bucket.url("results2"), "commit_every": 500}
+    values = sky.values(role, **own) | {"serviceAccount": {"name": "runner"}}
+    before = fetched(sky)
+
+    first = Release("lost-driver", sky.namespace).install(values)
+    first.until(lambda: any("/_delta_log/00000000000000000002" in key for key in sky.bucket.objects("store2/")))
+    kubectl("-n", sky.namespace, "delete", "pod", first.objects("pods", "driver")[0]["metadata"]["name"], "--now")
+    code, said = first.watched()
+    print(said)
+    assert code != 0
+    failed = first.test()
+    print(failed.stdout, failed.stderr)
+    assert failed.returncode != 0
+    first.until(lambda: first.objects("pods", "executor") == [])
+    first.uninstall()
+    assert not sky.bucket.objects("results2/run.json")
+    kept = Counter(stored(sky.bucket, "store2"))
+
+    second = Release("goes-on", sky.namespace).install(values)
+    names = [pod["metadata"]["name"] for pod in second.running("executor", 2)]
+    second.until(lambda: len(fetched(sky) - before) > len(kept) + 300)
+    kubectl("-n", sky.namespace, "delete", "pod", names[0], "--now")
+    out_of_memory(sky.namespace, names[1])
+    code, said = second.watched()
+    print(said, second.log(), sep="\n--- log\n")
+    assert code == 0
+    told = inside(sky, "results2")["images"]
+    assert told == {"listed": 4207, "embedded": 4207 - len(kept), "reused": len(kept), "failed": 0}
+    assert Counter(stored(sky.bucket, "store2")) == Counter(
+        f"s3a://{sky.bucket.name}/{key}" for key in sky.bucket.objects("images/")
+    )
+    again = sum((fetched(sky) - before).values()) - 4207
+    print(f"{again} images were fetched again after a driver and two executors were lost")
+    second.uninstall()
+    assert second.left() == []
+
+
+def out_of_memory(namespace: str, pod: str) -> None:
+    """Many processes, each smaller than the executor's JVM, until the kernel ends the largest: the JVM."""
+    hog = "for i in $(seq 40); do python3 -c 'import time; x = bytearray(60 << 20); time.sleep(60)' & done; wait"
+    kubectl_quietly("-n", namespace, "exec", pod, "--", "sh", "-c", hog)
+
+
+def kubectl_quietly(*words: str) -> None:
+    """A command whose own end does not count: its container is killed under it."""
+    import subprocess
+
+    subprocess.run(["kubectl", *words], capture_output=True, timeout=120, check=False)
+
+
+def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(
+    orchards: Cloud, tmp_path: Path
+) -> None:
+    """Five at a time: they wait more than they work."""
+    sky, soon = orchards, {"job": {"startDeadlineSeconds": 30}}
+    few = {"images": sky.bucket.url("few"), "components": 5}
+    good = {"few": READ, "store": WRITE, "results": WRITE}
+    with s3server.serving(tmp_path / "elsewhere", region="us-east-1", address=ADDRESS) as abroad:
+        there = abroad.bucket()
+        drawing.orchard(tmp_path / "drawn", 1)
+        there.upload(tmp_path / "drawn", "images")
+        wrong_role = sky.identity.role("someone-else", sky.bucket, **good)
+        role = {name: sky.identity.role(name, sky.bucket, **good) for name in ("no-bucket", "not-in-the-eu")}
+        foreign = {name: there.url(name) for name in ("images", "store", "results")}
+        runs: dict[str, tuple[dict[str, Any], list[str]]] = {
+            "wrong-role": (sky.values(wrong_role, **few), ["role"]),
+            "no-bucket": (
+                sky.values(role["no-bucket"], **few | {"results": "s3://no-such-bucket-here/results"}),
+                ["s3://no-such-bucket-here", "no such bucket"],
+            ),
+            "not-in-the-eu": (
+                sky.values(role["not-in-the-eu"], **foreign, endpoint=abroad.server.url), ["us-east-1"],
+            ),
+            "no-image": (
+                sky.values(wrong_role, **few) | soon | {"image": {"repository": "registry.invalid/verger"}},
+                ["registry.invalid/verger", "pull"],
+            ),
+            "no-quota": (
+                sky.values(wrong_role, **few) | soon | {"driver": {"memory": "100g", "coreRequest": "100m"},
+                                                        "quota": {"hard": {"requests.memory": "90Gi"}}},
+                ["exceeded quota", "requests.memory"],
+            ),
+        }  # fmt: skip
+        releases = {name: Release(name, sky.namespace) for name in runs}
+        for name, (values, _) in runs.items():
+            releases[name].install(values)
+        ends = {name: release.watched() for name, release in releases.items()}
+        for name, (code, said) in ends.items():
+            print(f"{name}: {code}: {said.splitlines()[-1]}")
+        for name, (_, parts) in runs.items():
+            code, said = ends[name]
+            assert code == {"not-in-the-eu": 3}.get(name, 1), said
+            for part in parts:
+                assert part in said.splitlines()[-1], said
+            tested = releases[name].test()
+            assert tested.returncode != 0
+            for part in parts:
+                assert part in tested.stdout + tested.stderr
+            assert not [pod for pod in releases[name].objects("pods") if pod["status"]["phase"] in ("Pending", "Running")]
+        for release in releases.values():
+            release.uninstall()
+        assert releases["no-image"].left() == []
+
+
+def test_a_run_cannot_be_upgraded(orchards: Cloud) -> None:
+    from tests.charts import CHART, helm
+
+    values = orchards.values("arn:aws:iam::123456789012:role/none", images=orchards.bucket.url("few"))
+    release = Release("once", orchards.namespace).install(values)
+    upgraded = helm("upgrade", "once", str(CHART), "--namespace", orchards.namespace, given=values)
+    assert upgraded.returncode != 0
+    assert "release once is a run, and a run can't be changed" in upgraded.stderr
+    release.uninstall()
