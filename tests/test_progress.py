@@ -6,9 +6,11 @@ import time
 from collections.abc import Callable
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from rich.console import Console
 from verger import progress
-from verger.progress import Show, describe
+from verger.progress import Show, Told, describe, on_its_way, over
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +45,43 @@ def eventually(what: Callable[[], bool], seconds: float = 5) -> None:
 )
 def test_progress_in_words(done: int, total: int, failed: int, seconds: float, text: str) -> None:
     assert describe(done, total, failed, seconds) == text
+
+
+# What is written is read again, by whoever watches
+
+
+@given(
+    st.sampled_from(["features", "listing"]),
+    st.floats(1e-3, 1e6),
+    st.tuples(st.integers(0, 10**9), st.integers(0, 10**9)),
+    st.integers(0, 10**9),
+)
+def test_a_line_of_a_counted_stage_is_read_as_it_was_written(
+    stage: str, seconds: float, count: tuple[int, int], total: int
+) -> None:
+    for ended, line in ((False, on_its_way(stage, seconds, count, total)), (True, over(stage, seconds, count, total))):
+        told = Told.read(line)
+        assert told is not None, line
+        assert (told.stage, told.over, told.done, told.total, told.failed) == (stage, ended, count[0], total, count[1])
+        assert (told.rate is None) == ("/s" not in line)
+
+
+@given(st.sampled_from(["start", "statistics"]), st.floats(0, 1e6))
+def test_a_line_of_a_stage_without_counts_is_read_as_it_was_written(stage: str, seconds: float) -> None:
+    assert Told.read(on_its_way(stage, seconds, None, 0)) == Told(stage, over=False, detail=f"{seconds:.0f} s")
+    assert Told.read(over(stage, seconds, None, 0)) == Told(stage, over=True, detail=f"{seconds:.1f} s")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "64 images: 64 embedded, 0 reused, 0 failed", "12.3 s, 310 images/s", "  s3://fruits/results/pca.parquet", "",
+        "verger: --images x: no such folder; give the folder that holds the images", "4,207 images, 4,207 new",
+        "explained variance of 5 components: 0.5 (20.0%, ...)", "fetching delta.jar: 5 of 52 MB", "start", "start:",
+    ],
+)  # fmt: skip
+def test_other_lines_are_of_no_stage(line: str) -> None:
+    assert Told.read(line) is None
 
 
 # Not a terminal: lines that a log can hold

@@ -15,6 +15,7 @@ from rich.console import Console
 
 from verger import __version__
 from verger.errors import VergerError
+from verger.kubernetes.commands import app as kubernetes
 from verger.settings import Settings
 
 FOLDERS = ("images", "store", "results")
@@ -29,6 +30,7 @@ COMPUTING = (
 )  # fmt: skip
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+app.add_typer(kubernetes, name="kubernetes")
 
 
 def with_settings(*names: str) -> Callable[[Callable[[Settings], None]], Callable[..., None]]:

@@ -1,7 +1,11 @@
-"""What a run shows while it works: a live bar on a terminal, a plain line every few seconds elsewhere."""
+"""What a run shows while it works: a live bar on a terminal, a plain line every few seconds elsewhere.
+
+Plain lines are read as well, by whoever watches a run by its log: what writes one and what reads it are side by side.
+"""
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -23,8 +27,58 @@ def describe(done: int, total: int, failed: int, seconds: float) -> str:
     parts = [f"{done:,} of {total:,} images"]
     if done and seconds > 0:
         rate = done / seconds
-        parts += [f"{rate:,.0f}/s", f"{(total - done) / rate:,.0f} s left"]
+        parts += [f"{rate:,.0f}/s", f"{max(total - done, 0) / rate:,.0f} s left"]
     return ", ".join([*parts, f"{failed:,} failed"])
+
+
+def on_its_way(stage: str, seconds: float, count: tuple[int, int] | None, total: int) -> str:
+    """`features: 1,200 of 4,207 images, 310/s, 10 s left, 3 failed`, or `listing: 5 s` where there are no counts."""
+    if count is None:
+        return f"{stage}: {seconds:.0f} s"
+    done, failed = count
+    return f"{stage}: {describe(done, total, failed, seconds)}"
+
+
+def over(stage: str, seconds: float, count: tuple[int, int] | None, total: int) -> str:
+    """`features       13.6 s  4,207 of 4,207 images, 310/s, 3 failed`"""
+    took = f"{stage:<12} {f'{seconds:.1f} s':>8}"
+    if count is None:
+        return took
+    done, failed = count
+    return f"{took}  {done:,} of {total:,} images, {done / max(seconds, 1e-9):,.0f}/s, {failed:,} failed"
+
+
+@dataclass(frozen=True)
+class Told:
+    """What one of these lines tells: a stage, and how far it is."""
+
+    stage: str
+    over: bool
+    done: int = 0
+    total: int = 0  # none where nothing is counted
+    failed: int = 0
+    rate: int | None = None
+    detail: str = ""  # all but the stage, as it is written
+
+    @classmethod
+    def read(cls, line: str) -> Told | None:
+        """None for a line that is none of a stage."""
+        if (found := _TOLD.fullmatch(line.strip())) is None:
+            return None
+        counts = {name: _number(found[name]) for name in ("done", "total", "failed")}
+        rate = _number(found["rate"]) if found["rate"] else None
+        return cls(found["stage"], found["colon"] is None, **counts, rate=rate, detail=found["detail"])
+
+
+_TOLD = re.compile(
+    r"(?P<stage>[a-z]+)(?:(?P<colon>: )|\s+)(?P<detail>(?:(?P<seconds>[\d.]+ s)(?:\s+|$))?"
+    r"(?:(?P<done>[\d,]+) of (?P<total>[\d,]+) images, (?:(?P<rate>[\d,]+)/s, )?(?:[\d,]+ s left, )?"
+    r"(?P<failed>[\d,]+) failed)?)"
+)
+
+
+def _number(text: str | None) -> int:
+    return int((text or "0").replace(",", ""))
 
 
 @dataclass
@@ -63,13 +117,7 @@ class Show:
             self.say(f"fetching {name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB")
 
     def _done(self, name: str, total: int, count: Count | None) -> None:
-        took = f"{self.seconds[name]:.1f} s"
-        if count is None:
-            self.say(f"{name:<12} {took:>8}")
-        else:
-            done, failed = count()
-            rate = done / max(self.seconds[name], 1e-9)
-            self.say(f"{name:<12} {took:>8}  {done:,} of {total:,} images, {rate:,.0f}/s, {failed:,} failed")
+        self.say(over(name, self.seconds[name], count and count(), total))
 
     def _bar(self, name: str, total: int, count: Count | None, began: float, over: threading.Event) -> None:
         columns = (SpinnerColumn(), TextColumn("{task.description:<12}"), BarColumn(), _Detail())
@@ -83,15 +131,7 @@ class Show:
 
     def _lines(self, name: str, total: int, count: Count | None, began: float, over: threading.Event) -> None:
         while not over.wait(LINE):
-            seconds = time.monotonic() - began
-            if count is None:
-                self.say(f"{name}: {seconds:.0f} s")
-            else:
-                self.say(f"{name}: {describe(*_order(count(), total), seconds)}")
-
-
-def _order(done_failed: tuple[int, int], total: int) -> tuple[int, int, int]:
-    return done_failed[0], total, done_failed[1]
+            self.say(on_its_way(name, time.monotonic() - began, count and count(), total))
 
 
 class _Detail(TextColumn):

@@ -1,0 +1,153 @@
+"""A release at one moment: its pods, how far the run is, why it does not go on, and its end. Pure, but for `take`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+from lightkube.resources.batch_v1 import Job
+from lightkube.resources.core_v1 import Event, Pod
+
+from verger.errors import SettingsError
+from verger.kubernetes import reasons
+from verger.kubernetes.cluster import Release
+from verger.kubernetes.pods import DRIVER, component, driver_of, end_of, name, name_of, phase, status
+from verger.progress import Told
+
+LINES = 200  # of the driver's log that are asked for: more than it writes between two looks
+ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the operator's states
+RUN_SAYS = "verger: "  # before the one line of an error
+
+
+@dataclass(frozen=True)
+class End:
+    """How a run ended; `line` is None where it ended well."""
+
+    code: int
+    line: str | None = None
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of the driver's log; `time` as the kubelet wrote it."""
+
+    time: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    release: str
+    pods: tuple[Pod, ...]
+    log: tuple[Line, ...] = ()
+    reason: str | None = None
+    end: End | None = None
+
+    @property
+    def driver(self) -> Pod | None:
+        return driver_of(self.pods)
+
+    @property
+    def executors(self) -> tuple[Pod, ...]:
+        return tuple(pod for pod in self.pods if component(pod) == "executor")
+
+    @property
+    def counts(self) -> Counter[str]:
+        """The executors by what they are at."""
+        return Counter(status(pod) for pod in self.executors)
+
+    @property
+    def started(self) -> bool:
+        return self.driver is not None and phase(self.driver) in ("Running", "Succeeded", "Failed")
+
+    @property
+    def told(self) -> Told | None:
+        """The last stage that the driver told of."""
+        return next((told for line in reversed(self.log) if (told := Told.read(line.text)) is not None), None)
+
+
+def take(release: Release) -> Snapshot:
+    """Ask the cluster; a SettingsError where there is no such release."""
+    job = release.job()
+    application = None if job else release.application()
+    pods = release.pods()
+    if job is None and application is None and not pods:
+        where = f"namespace {release.namespace} of {release.client.config.context_name}"
+        raise SettingsError(
+            f"{release.name}: no such release in {where}; `helm list --all-namespaces` shows those there are"
+        )
+    driver = driver_of(pods)
+    log: tuple[Line, ...] = ()
+    if driver is not None and phase(driver) != "Pending":
+        lines = release.log(name(driver), DRIVER, tail_lines=LINES, timestamps=True)
+        log = tuple(Line(*line.partition(" ")[::2]) for line in lines)
+    running = driver is not None and phase(driver) == "Running"
+    events = [] if running else release.events(owner(job, application, pods))
+    reason = why(pods, events)
+    return Snapshot(release.name, tuple(pods), log, reason, ended(job, application, driver, log, reason))
+
+
+def why(pods: list[Pod], events: list[Event]) -> str | None:
+    """Why the run does not go on: the driver's word first, for without it there are no executors."""
+    driver = driver_of(pods)
+    if driver is not None and (said := reasons.of_pod(driver)) is not None:
+        return said
+    if driver is None or phase(driver) == "Pending":
+        return reasons.of_events(events)
+    return next((said for pod in pods if (said := reasons.of_pod(pod)) is not None), None)
+
+
+def ended(
+    job: Job | None, application: dict[str, Any] | None, driver: Pod | None, log: tuple[Line, ...], reason: str | None
+) -> End | None:
+    """The run's end, from whoever knows most: the driver's container, the Job, the operator."""
+    if driver is not None and (end := _end_of(driver, log, reason)) is not None:
+        return end
+    conditions = (job and job.status and job.status.conditions) or []
+    for condition in conditions:
+        if condition.status != "True":
+            continue
+        if condition.type == "Complete":
+            return End(0)
+        if condition.type == "Failed":
+            if condition.reason == "DeadlineExceeded":
+                limit = job and job.spec and job.spec.activeDeadlineSeconds
+                past = f"ended by its deadline of {limit} s"
+                return End(1, f"{past}: {reason}" if reason else f"{past}; raise the deadline, and run again")
+            return End(1, reason or f"{condition.message or condition.reason}; see the Job's events")
+    state = ((application or {}).get("status") or {}).get("applicationState") or {}
+    if (well := ENDED.get(state.get("state", ""))) is not None:
+        told = " ".join(str(state.get("errorMessage") or state["state"]).split())
+        return End(0) if well else End(1, reason or reasons.of_refusal(told) or f"the operator says: {told}")
+    return None
+
+
+def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | None:
+    terminated = end_of(driver)
+    if terminated is None and phase(driver) == "Failed":  # an init container failed, or the node refused the pod
+        return End(
+            1, reason or f"{name_of(driver)}: failed before it started; see `kubectl describe pod {name(driver)}`"
+        )
+    if terminated is None:
+        return None
+    if terminated.exitCode == 0:
+        return End(0)
+    said = _said([*(terminated.message or "").splitlines(), *(line.text for line in log)])
+    otherwise = f"{name_of(driver)}: ended with exit code {terminated.exitCode}; see its log"
+    return End(terminated.exitCode, said or reason or otherwise)
+
+
+def _said(lines: list[str]) -> str | None:
+    """The run's own last word."""
+    own = [line.removeprefix(RUN_SAYS) for line in lines if line.startswith(RUN_SAYS)]
+    return own[-1] if own else None
+
+
+def owner(job: Job | None, application: dict[str, Any] | None, pods: list[Pod]) -> str:
+    """The name that the names of its pods begin with."""
+    if job is not None:
+        return (job.metadata and job.metadata.name) or ""
+    if application is not None:
+        return str(application["metadata"]["name"])
+    return name(pods[0])

@@ -1,0 +1,106 @@
+"""How a release is shown: a live picture on a terminal, elsewhere a line for each thing that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from lightkube.resources.core_v1 import Pod
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from verger.kubernetes.pods import age, name, name_of, status
+from verger.kubernetes.snapshot import RUN_SAYS, Line, Snapshot
+
+EXECUTORS = 12  # rows of them; more are counted
+LAST = 8  # lines of the driver's log that are shown, and that a watch begins with
+STYLES = {"Running": "green", "Completed": "green", "Succeeded": "green", "Pending": "yellow"}
+COMING = ("ContainerCreating", "PodInitializing", "Terminating")
+
+Tell = Callable[[Snapshot], None]
+
+
+@contextmanager
+def shown(console: Console) -> Iterator[Tell]:
+    """What is to be told of each look at a release."""
+    if not console.is_terminal:
+        yield Plain(console).tell
+        return
+    with Live(console=console, auto_refresh=False) as live:
+        yield lambda snapshot: live.update(picture(snapshot), refresh=True)
+
+
+def picture(snapshot: Snapshot) -> RenderableType:
+    """Pods, stage, reason, the last lines."""
+    pods = Table.grid(padding=(0, 2))
+    if snapshot.driver is not None:
+        pods.add_row(*_row(snapshot.driver))
+    for pod in snapshot.executors[:EXECUTORS]:
+        pods.add_row(*_row(pod))
+    if len(snapshot.executors) > EXECUTORS:
+        pods.add_row(f"of {len(snapshot.executors)} executors:", _counted(snapshot))
+    parts: list[RenderableType] = [pods]
+    if (told := snapshot.told) is not None:
+        stage = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=told.total, completed=told.done, width=40) if told.total else ""
+        stage.add_row(Text(told.stage, style="bold"), bar, Text(told.detail))
+        parts += ["", stage]
+    if snapshot.reason is not None and snapshot.end is None:
+        parts += ["", Text(snapshot.reason, style="red")]
+    if snapshot.log:
+        parts += ["", *(Text(line.text, style="dim", no_wrap=True) for line in snapshot.log[-LAST:])]
+    return Group(*parts)
+
+
+def _row(pod: Pod) -> tuple[RenderableType, ...]:
+    word = status(pod)
+    style = STYLES.get(word, "yellow" if word in COMING else "red")
+    node = (pod.spec and pod.spec.nodeName) or ""
+    return Text(name_of(pod)), Text(word, style=style), Text(age(pod), style="dim"), Text(node, style="dim")
+
+
+def _counted(snapshot: Snapshot) -> str:
+    return ", ".join(f"{count} {word}" for word, count in sorted(snapshot.counts.items()))
+
+
+@dataclass
+class Plain:
+    """Says what changed since the last look."""
+
+    console: Console
+    before: list[str] = field(default_factory=list)
+    last: str | None = None  # the time of the log's last line that was said
+
+    def tell(self, snapshot: Snapshot) -> None:
+        state = [*self._state(snapshot)]
+        for line in state:
+            if line not in self.before:
+                self._say(line)
+        self.before = state
+        told_in_the_end = snapshot.end and f"{RUN_SAYS}{snapshot.end.line}"
+        for each in self._new(snapshot.log):
+            if each.text != told_in_the_end:
+                self._say(each.text)
+
+    def _state(self, snapshot: Snapshot) -> Iterator[str]:
+        if snapshot.driver is None and snapshot.end is None:
+            yield f"{snapshot.release}: no driver yet"
+        elif snapshot.driver is not None:
+            yield f"driver {name(snapshot.driver)}: {status(snapshot.driver)}"
+        if snapshot.executors:
+            yield f"executors: {_counted(snapshot)}"
+        if snapshot.reason is not None and snapshot.end is None:
+            yield snapshot.reason
+
+    def _new(self, log: tuple[Line, ...]) -> tuple[Line, ...]:
+        lines = log[-LAST:] if self.last is None else tuple(line for line in log if line.time > (self.last or ""))
+        if log:
+            self.last = log[-1].time
+        return lines
+
+    def _say(self, line: str) -> None:
+        self.console.print(Text(line), soft_wrap=True)

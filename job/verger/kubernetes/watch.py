@@ -1,0 +1,61 @@
+"""Look at a release again and again until its run ends; its exit code becomes this command's."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from rich.console import Console
+
+from verger.errors import SettingsError, VergerError
+from verger.kubernetes.cluster import Away, Release
+from verger.kubernetes.snapshot import End, Snapshot, take
+from verger.kubernetes.view import shown
+
+
+class RunFailed(VergerError):
+    """The run did not end well: its own line, and its own exit code."""
+
+    def __init__(self, end: End) -> None:
+        super().__init__(end.line)
+        self.exit_code = end.code
+
+
+class LeftAlone(VergerError):
+    """Ctrl-C: the watch is over, the run is not."""
+
+    exit_code = 130
+
+
+def watch(release: Release, console: Console, interval: float, give_up_after: float | None) -> None:
+    """Show a run until it ends; how it ended is raised, unless it ended well."""
+    with shown(console) as tell:
+        for snapshot in _snapshots(release, console, interval, give_up_after):
+            tell(snapshot)
+            end = snapshot.end
+    if end is not None and end.code != 0:
+        raise RunFailed(end)
+
+
+def _snapshots(release: Release, console: Console, interval: float, give_up_after: float | None) -> Iterator[Snapshot]:
+    """Each look, the last one at the end of the run. A cluster that is away is waited for, once it was seen."""
+    began, seen = time.monotonic(), None
+    while seen is None or seen.end is None:
+        if seen is not None:
+            time.sleep(interval)
+        try:
+            seen = take(release)
+        except SettingsError as error:
+            if seen is None:
+                raise
+            raise VergerError(f"{release.name}: uninstalled while it was watched; its logs are gone") from error
+        except Away as error:
+            if seen is None:
+                raise
+            console.print(f"{error}; trying again", markup=False, soft_wrap=True)
+            continue
+        yield seen
+        waited = time.monotonic() - began
+        if give_up_after is not None and waited >= give_up_after and not seen.started:
+            why = seen.reason or "nobody says why"
+            raise VergerError(f"{release.name}: has not started within --give-up-after {give_up_after:g} s: {why}")
