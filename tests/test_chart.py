@@ -224,9 +224,10 @@ def test_web_identity_is_in_driver_and_executors_alike() -> None:
     assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": role}
 
 
-def test_the_drivers_role_is_about_pods_and_configmaps_and_its_own_job() -> None:
+def test_the_drivers_role_is_about_what_spark_makes_and_its_own_job() -> None:
     role = next(each for each in rendered() if each["kind"] == "Role" and each["metadata"]["name"] == "fruits")
-    assert {resource for rule in role["rules"] for resource in rule["resources"]} == {"pods", "configmaps", "jobs"}
+    about = {resource for rule in role["rules"] for resource in rule["resources"]}
+    assert about == {"pods", "configmaps", "persistentvolumeclaims", "jobs"}
     assert all("*" not in (*rule["verbs"], *rule["resources"], *rule["apiGroups"]) for rule in role["rules"])
     jobs = next(rule for rule in role["rules"] if rule["resources"] == ["jobs"])
     assert (jobs["verbs"], jobs["resourceNames"]) == (["patch"], ["fruits"])

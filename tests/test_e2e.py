@@ -57,7 +57,7 @@ def secure(pod: dict[str, Any], token_of_the_api_server: bool) -> None:
     assert "AWS_ACCESS_KEY_ID" not in variables
     token = variables["AWS_WEB_IDENTITY_TOKEN_FILE"]
     name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    said = kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f"id -u; head -c 3 {token}; touch /x 2>&1 || true")
+    said = kubectl("-n", namespace, "exec", name, "--", "sh", "-c", f"id -u; head -c 3 {token}; echo; touch /x 2>&1 || true")
     assert said.split()[:2] == ["185", "eyJ"], said
     assert "Read-only file system" in said
 

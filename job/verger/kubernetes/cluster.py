@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,7 +12,9 @@ from typing import Any
 
 import httpx2
 from lightkube import Client
+from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig, SingleConfig
+from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.batch_v1 import Job
@@ -34,7 +37,15 @@ class Away(VergerError):
 def connect(context: str | None = None) -> Client:
     """The cluster of a kubeconfig's context, or the one that this pod is in."""
     with asking():
-        return Client(_config(context), timeout=httpx2.Timeout(PATIENCE))
+        config = _config(context)
+        return Client(config, timeout=httpx2.Timeout(PATIENCE), transport=httpx2.HTTPTransport(verify=_trust(config)))
+
+
+def _trust(config: SingleConfig) -> ssl.SSLContext:
+    """The cluster's own CA, as kubectl takes it: Python 3.13 would refuse one that names no key usage."""
+    trust = verify_cluster(config.cluster, config.user or User(), config.abs_file)
+    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    return trust
 
 
 def _config(context: str | None) -> SingleConfig:
