@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -17,7 +18,7 @@ from verger.pipeline import Outcome, Run
 from verger.progress import Show
 from verger.settings import Settings
 
-from tests import s3server
+from tests import kubeschemas, s3server
 from tests.s3server import S3, Bucket
 
 Runner = Callable[..., Outcome]
@@ -79,6 +80,15 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3]:
 def bucket(s3: S3) -> Bucket:
     """A new, empty bucket."""
     return s3.bucket()
+
+
+@pytest.fixture(scope="session")
+def kube_schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Schemas for `kubeschemas.check`, of the cluster that kubectl's context names."""
+    missing = [tool for tool in ("kubectl", "kubeconform") if shutil.which(tool) is None]
+    if missing:
+        pytest.skip(f"not on the PATH: {', '.join(missing)}")
+    return kubeschemas.schemas(tmp_path_factory.mktemp("schemas"))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -1,0 +1,79 @@
+"""What the chart makes, as a real API server and its schemas take it: strict on unknown fields."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import yaml
+
+from tests import kubeschemas
+from tests.charts import EXAMPLES, HELM, NEEDS_HELM
+from tests.webidentity import kubectl
+
+CRDS = os.environ.get("VERGER_TEST_CRDS", "")
+pytestmark = [pytest.mark.kubernetes, NEEDS_HELM]
+
+
+@pytest.fixture(scope="module")
+def crd() -> Path:
+    """The SparkApplication of Kubeflow's operator."""
+    if not CRDS:
+        pytest.skip("VERGER_TEST_CRDS names no file with the CustomResourceDefinition of SparkApplication")
+    return Path(CRDS)
+
+
+@pytest.fixture(scope="module")
+def schemas(tmp_path_factory: pytest.TempPathFactory, crd: Path) -> Path:
+    return kubeschemas.add_custom(kubeschemas.schemas(tmp_path_factory.mktemp("schemas")), crd)
+
+
+@pytest.fixture(scope="module")
+def namespace(crd: Path) -> Iterator[str]:
+    """An empty namespace, and the operator's kind; both go again."""
+    name = f"verger-{uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    kubectl("apply", "--server-side", "-f", str(crd))
+    kubectl("wait", "--for", "condition=Established", "crd", "sparkapplications.sparkoperator.k8s.io")
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+    kubectl("delete", "-f", str(crd), "--wait=false")
+
+
+def manifests(example: Path) -> str:
+    """What an example makes, but for the PodMonitor: no cluster here knows it."""
+    documents = [each for each in yaml.safe_load_all((HELM / "rendered" / example.name).read_text()) if each]
+    return yaml.safe_dump_all(each for each in documents if each["kind"] != "PodMonitor")
+
+
+def applied(namespace: str, given: str) -> subprocess.CompletedProcess[str]:
+    """Asked of the API server, which checks everything and keeps nothing."""
+    command = ["kubectl", "-n", namespace, "apply", "--dry-run=server", "--validate=strict", "-f", "-"]
+    return subprocess.run(command, input=given, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_kubeconform_finds_nothing_wrong(schemas: Path, example: Path) -> None:
+    assert kubeschemas.check(schemas, manifests(example)) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda file: file.stem)
+def test_the_api_server_takes_it(namespace: str, example: Path) -> None:
+    given = manifests(example).replace("namespace: runs", f"namespace: {namespace}")
+    done = applied(namespace, given)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_both_refuse_a_field_that_nobody_knows(schemas: Path, namespace: str) -> None:
+    """The two tests above can fail."""
+    operator = manifests(HELM / "examples" / "operator.yaml")
+    wrong = operator.replace("sparkVersion:", "sparkVersions: 1\n  sparkVersion:")
+    assert wrong != operator
+    assert any("sparkVersions" in line for line in kubeschemas.check(schemas, wrong))
+    done = applied(namespace, wrong.replace("namespace: runs", f"namespace: {namespace}"))
+    assert 'unknown field "spec.sparkVersions"' in done.stderr
