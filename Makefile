@@ -11,7 +11,7 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
 <<<<<<< HEAD
-.PHONY: help setup demo test test-s3 check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test test-s3 e2e check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
 =======
 .PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
 >>>>>>> k8s
@@ -40,6 +40,9 @@ test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
 
 test-kubernetes: $(READY) ## Run the tests that need a Kubernetes: kubectl's current context
 	$(BIN)/python -m pytest -m kubernetes
+
+e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context: VERGER_TEST_ADDRESS is this machine's, for its pods
+	VERGER_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m kubernetes
 
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache.

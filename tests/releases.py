@@ -142,5 +142,3 @@ def ready(pod: dict[str, Any]) -> bool:
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in pod["status"].get("conditions", [])
     )
-
-

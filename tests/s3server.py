@@ -211,7 +211,9 @@ def serving(folder: Path, region: str = REGION, address: str = "127.0.0.1") -> I
     data.mkdir()
     # The CA of the cluster that web identity comes from, where there is one.
     trust = {"SSL_CERT_FILE": os.environ["OIDC_CA"]} if "OIDC_CA" in os.environ else {}
-    iam = Process(folder, region, address, ["iam", "--dir", str(folder / "iam"), "--private-ports", str(socket_file)], **trust)
+    iam = Process(
+        folder, region, address, ["iam", "--dir", str(folder / "iam"), "--private-ports", str(socket_file)], **trust
+    )
     (folder / "iam").mkdir()
     own = ["--access-log", str(log), "--iam-standalone-endpoint", str(socket_file), "posix", str(data)]
     server = Process(folder, region, address, own)
