@@ -10,11 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-<<<<<<< HEAD
-.PHONY: help setup demo test test-s3 check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
-=======
-.PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
->>>>>>> k8s
+.PHONY: help setup demo test test-s3 test-kubernetes check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
