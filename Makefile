@@ -10,11 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-<<<<<<< HEAD
 .PHONY: help setup demo test test-s3 e2e check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
-=======
-.PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
->>>>>>> k8s
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -37,9 +33,6 @@ test: $(READY) ## Run the tests
 
 test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
 	$(BIN)/python -m pytest -m s3
-
-test-kubernetes: $(READY) ## Run the tests that need a Kubernetes: kubectl's current context
-	$(BIN)/python -m pytest -m kubernetes
 
 e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context: VERGER_TEST_ADDRESS is this machine's, for its pods
 	VERGER_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m kubernetes

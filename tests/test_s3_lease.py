@@ -20,6 +20,7 @@ from verger import drawing, lease
 from verger.aws import Aws
 from verger.bucket_lease import BucketPlace
 from verger.buckets import BucketFolder
+from verger.errors import VergerError
 from verger.lease import NAME, Lease, LeaseLost, Owner, StoreBusy
 from verger.locations import Location
 
@@ -155,6 +156,42 @@ def test_it_is_renewed_through_an_outage_and_not_over_a_new_owner(
         with pytest.raises(LeaseLost):
             held.check()
     assert owner(bucket)["run"] == "theirs"
+
+
+@pytest.mark.parametrize("what", ["away for good", "taken over"])
+def test_who_waits_for_something_long_is_told(bucket: Bucket, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    monkeypatch.setattr(lease, "RENEWAL", 0.05)
+    monkeypatch.setattr(lease, "PATIENCE", 0.0)
+    with standing_before(bucket.s3.server) as front:
+        here = place(bucket, endpoint=front.url)
+        here.folder.aws.hurry()
+        with Lease(here, "ours") as held:
+            assert not held.lost.done()
+            if what == "taken over":
+                bucket.put(f"store/{NAME}", theirs().to_bytes())
+            else:
+                front.answer = lambda _: answering("503 Slow Down")
+            with pytest.raises(LeaseLost if what == "taken over" else VergerError) as error:
+                held.lost.result(30)
+            one_line(error, bucket.url("store"))
+            front.answer = lambda _: None
+            with pytest.raises(type(error.value)):
+                held.check()
+
+
+@pytest.mark.parametrize("hurried", [False, True])
+def test_who_is_in_a_hurry_does_not_wait_for_a_server_that_is_away(bucket: Bucket, hurried: bool) -> None:
+    with standing_before(None) as front:
+        front.answer = lambda _: answering("503 Slow Down") if len(front.heads) < 5 else answering("404 Not Found")
+        away = place(bucket, endpoint=front.url)
+        if hurried:
+            away.folder.aws.hurry()
+            with pytest.raises(VergerError):
+                away.read()
+            assert len(front.heads) == 3
+        else:
+            assert away.read() is None
+            assert len(front.heads) == 5
 
 
 def puts(front: Front) -> list[bytes]:

@@ -32,6 +32,7 @@ CONFIG = Config(
     max_pool_connections=32,
     s3={"addressing_style": "auto"},
 )
+HURRIED = Config(retries={"mode": "legacy", "total_max_attempts": 3})  # for 3 s at most
 AWS_HOST = ".amazonaws.com"
 # What an answer calls the region of a bucket, and S3's oldest names for two of them.
 OLD_REGIONS = {"": "us-east-1", "EU": "eu-west-1"}
@@ -55,9 +56,19 @@ class Aws:
     @cached_property
     def s3(self) -> S3Client:
         """S3 in this region and nowhere else: neither AWS_ENDPOINT_URL nor a redirect leads to another server."""
+        return self._s3(CONFIG)
+
+    def hurry(self) -> None:
+        """Try requests for seconds from here on: a run has failed, and what it still does is to tidy up.
+
+        When S3 is away, each of these requests would take a minute to find out what is known.
+        """
+        vars(self)["s3"] = self._s3(CONFIG.merge(HURRIED))
+
+    def _s3(self, config: Config) -> S3Client:
         style = Config(s3={"addressing_style": "path"}) if self.endpoint else Config()
         endpoint = self.endpoint or f"https://s3.{self.region}{AWS_HOST}"
-        client = self._session.client("s3", endpoint_url=endpoint, config=CONFIG.merge(style))
+        client = self._session.client("s3", endpoint_url=endpoint, config=config.merge(style))
         client.meta.events.register_last("before-parameter-build.s3", _stay)
         return client
 
@@ -137,7 +148,7 @@ def told(what: object) -> Iterator[None]:
         raise VergerError(f"{what}: {_answer(error)}") from error
     except (BotoCoreError, ParseError) as error:  # ParseError: not S3 answers, but a portal or a proxy, in HTML
         detail = " ".join(str(error).split())
-        raise VergerError(f"{what}: {detail}; check the network and --endpoint") from error
+        raise VergerError(f"{what}: {detail}; check the network and --endpoint, and run again") from error
 
 
 def _answer(error: ClientError) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from pyspark import AccumulatorParam, SparkContext
 from pyspark.sql import DataFrame
@@ -81,16 +82,20 @@ class Features:
             if (chosen := self._chosen(plan, number, new)) is not None:
                 self.store.append(self._rows(chosen))
 
-        pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
-        try:
-            with configured(spark, **plan.settings()):
-                for done in as_completed([pool.submit(commit, number) for number in range(plan.commits)]):
-                    done.result()
-        except BaseException:
-            spark.sparkContext.cancelAllJobs()  # the other commit would go on, for minutes when S3 is away
-            raise
-        finally:
-            pool.shutdown(cancel_futures=True)
+        numbers = iter(range(plan.commits))
+        with ThreadPoolExecutor(COMMITS_AT_A_TIME) as pool, configured(spark, **plan.settings()):
+            # None is begun once another has failed. The lease is waited for too: when S3 is away, Spark takes image by
+            # image for unreadable, a minute each, and a commit ends in hours.
+            waiting = {lease.lost, *(pool.submit(commit, number) for number in islice(numbers, COMMITS_AT_A_TIME))}
+            try:
+                while len(waiting) > 1:
+                    ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                    for future in ended:
+                        future.result()
+                    waiting |= {pool.submit(commit, number) for number in islice(numbers, len(ended))}
+            except BaseException:
+                spark.sparkContext.cancelAllJobs()  # the other commit would go on
+                raise
         if new is not None:
             new.unpersist()
 

@@ -15,6 +15,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from verger.errors import VergerError
 
 EXPIRY = 120.0  # seconds without renewal after which an owner counts as gone
 RENEWAL = 15.0  # seconds between renewals
+PATIENCE = 60.0  # seconds without renewal after which an owner gives up, long before others may take over
 NAME = "_verger_lease.json"  # Spark and Delta skip names that begin with _
 
 
@@ -126,13 +128,17 @@ class LocalPlace:
 
 
 class Lease:
-    """Usage: `with Lease(place, run) as lease: ...; lease.check()` before each commit."""
+    """Usage: `with Lease(place, run) as lease: ...; lease.check()` before each commit.
+
+    `lost` ends with an error as soon as it is known that the store is not ours to write, or is away for good: who waits
+    for something long waits for it as well.
+    """
 
     def __init__(self, place: Place | Path, run: str) -> None:
         self._place = LocalPlace(place) if isinstance(place, Path) else place
         self._run = run
         self._over = threading.Event()
-        self._lost = False
+        self.lost: Future[None] = Future()
         self._renewer = threading.Thread(target=self._renew_for_ever, name="verger-lease", daemon=True)
 
     def __enter__(self) -> Lease:
@@ -160,17 +166,25 @@ class Lease:
 
     def check(self) -> None:
         """LeaseLost if the store is no longer ours to write."""
-        if self._lost or not self._is_ours(self._place.read()):
-            raise LeaseLost(f"{self._place}: another run took this store over; start this one again")
+        if self.lost.done():
+            self.lost.result()
+        if not self._is_ours(self._place.read()):
+            raise self._taken_over()
 
     def _renew_for_ever(self) -> None:
+        last = time.monotonic()
         while not self._over.wait(RENEWAL):
             try:
-                self._lost = not self._renewed()
-            except VergerError:  # a store that is away for a while is not lost: whoever took it over is found later
-                continue
-            if self._lost:
-                return
+                if not self._renewed():
+                    return self.lost.set_exception(self._taken_over())
+                last = time.monotonic()
+            except VergerError as error:  # a store that is away for a while is not lost
+                if time.monotonic() - last > PATIENCE:
+                    return self.lost.set_exception(error)
+        return None
+
+    def _taken_over(self) -> LeaseLost:
+        return LeaseLost(f"{self._place}: another run took this store over; start this one again")
 
     def _renewed(self) -> bool:
         claim = self._place.read()

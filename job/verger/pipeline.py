@@ -95,6 +95,8 @@ class Run:
                 results.write_manifest(manifest)
                 results.publish()
             except BaseException:  # Ctrl-C as well
+                if self.aws is not None:
+                    self.aws.hurry()
                 with suppress(VergerError):  # what can't be removed now is hidden, and not the error to tell
                     results.discard()
                 raise

@@ -6,10 +6,11 @@ import re
 
 from verger.settings import Settings
 
-# S3A repeats what fails 7 times, waiting 0.5 to 32 s between: a minute, as boto3 does here. By default AWS's SDK makes
-# 6 tries of each of these, and waits 200 s for each answer: a server that takes connections and says nothing would hold
-# a run for hours.
+# S3A repeats what fails, waiting for about 1, 2, 4, ... 32 s (each by chance half as long, or half as long again): a
+# minute, as boto3 does here; its default of one more takes two. By default AWS's SDK makes 6 tries of each of these,
+# and waits 200 s for each answer: a server that takes connections and says nothing would hold a run for hours.
 PATIENCE = {
+    "retry.limit": "6",
     "attempts.maximum": "1",  # tries after the SDK's first one
     "connection.establish.timeout": "15s",  # S3A takes no less
     "connection.timeout": "60s",
