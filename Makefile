@@ -10,7 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check kind-up kind-down test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,7 +54,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build
+	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build k8s/{s3,kind}/{up,down}
 
 format: $(READY) ## Format the code, and mend what lint can
 	$(BIN)/ruff check --fix .
@@ -85,6 +85,12 @@ image: ## Build the container image IMAGE=verger for TARGET=spark|emr
 image-check: $(READY) ## Check IMAGE, which was built for TARGET, and run it
 	VERGER_TEST_IMAGE=$(IMAGE) VERGER_TEST_TARGET=$(TARGET) $(BIN)/python -m pytest tests/test_image.py \
 	    -m $(if $(filter emr,$(TARGET)),"image and not spark_image",image)
+
+kind-up: $(READY) ## Make a Kubernetes of kind's here, with IMAGE, a namespace for runs and an S3 server in it
+	IMAGE=$(IMAGE) k8s/kind/up
+
+kind-down: ## Delete it
+	k8s/kind/down
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
 	$(BIN)/python benchmarks/run.py
