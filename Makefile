@@ -10,7 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-s3 e2e check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test test-s3 e2e check format lock chart bench clean image image-check test-spark-4.0 test-spark-3.5 kind-up kind-down
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ check: $(READY) ## Lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python helm/generate.py --check
-	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build
+	$(BIN)/shellcheck .ci/run image/entrypoint.sh image/strip image/emr-stand-in/build k8s/{s3,kind}/{up,down}
 
 format: $(READY) ## Format the code, and mend what lint can
 	$(BIN)/ruff check --fix .
@@ -94,6 +94,12 @@ chart: $(READY) ## Write what is made of the chart's values: schema, README, the
 	        --api-versions sparkoperator.k8s.io/v1beta2/SparkApplication \
 	        --api-versions monitoring.coreos.com/v1/PodMonitor > helm/rendered/$${values##*/}; \
 	done
+
+kind-up: $(READY) ## Make a Kubernetes of kind's here, with IMAGE, a namespace for runs and an S3 server in it
+	IMAGE=$(IMAGE) k8s/kind/up
+
+kind-down: ## Delete it
+	k8s/kind/down
 
 bench: $(READY) ## Measure: the notebook, the limit, and Verger between them
 	$(BIN)/python benchmarks/run.py
