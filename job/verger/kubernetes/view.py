@@ -81,9 +81,8 @@ class Plain:
             if line not in self.before:
                 self._say(line)
         self.before = state
-        told_in_the_end = snapshot.end and f"{RUN_SAYS}{snapshot.end.line}"
         for each in self._new(snapshot.log):
-            if each.text != told_in_the_end:
+            if not each.text.startswith(RUN_SAYS):  # the run's error, which is told in the end
                 self._say(each.text)
 
     def _state(self, snapshot: Snapshot) -> Iterator[str]:
