@@ -188,9 +188,9 @@ def _leave(code: int) -> NoReturn:
 
 def _unforeseen(error: Exception) -> str:
     """The line that says most: Spark puts the worker's own error at the end of a traceback in the message."""
-    from verger.s3a import explained
+    from verger import lost, s3a
 
-    if (line := explained(str(error))) is not None:
+    if (line := s3a.explained(str(error)) or lost.explained(error)) is not None:
         return line
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("\t", " "))]
     telling = [line for line in lines if line.startswith("verger.") or "Error: " in line or "Exception: " in line]

@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from pyspark import SparkContext
+from typing import TYPE_CHECKING, Any
 
 from verger.errors import VergerError
 from verger.progress import Show
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
 
 BEAT = 5.0  # seconds between two looks; an executor that is not there at both is none
 NOTICE = 20.0  # seconds without executors before the run says why: a node that is started takes longer
@@ -61,7 +62,7 @@ class Guard:
         """Until the run is over, or is ended here."""
         before: set[str] = set()
         since: float | None = None  # when work began to wait
-        while not self.over.wait(BEAT):
+        while not self.over.wait(BEAT) and not self._spark.isStopped():
             now = self._alive()
             if now & before or not self._work():
                 since = self.why = self.newest = None
@@ -78,9 +79,10 @@ class Guard:
         if waited < min(NOTICE, self.within):
             return None
         why, newest = self._look()
-        if why is not None and why != self.why:
+        if why is not None:
+            if self.why is None or _what(why) != _what(self.why):
+                self.show.say(f"no executor yet: {why}")
             self.why = why
-            self.show.say(f"no executor yet: {why}")
         self.newest = newest if self.newest is None else self.newest
         if newest - self.newest >= GENERATIONS * int(self.context.getConf().get("spark.executor.instances") or 1):
             return f"executors die as soon as they are made, {newest} so far: {self._reason}"
@@ -134,3 +136,8 @@ class Guard:
 
     def _work(self) -> bool:
         return len(self.context.statusTracker().getActiveJobsIds()) > 0
+
+
+def _what(why: str) -> str:
+    """A reason without the executor's name: the next one has another, and the same reason."""
+    return why.partition(": ")[2] or why
