@@ -41,7 +41,7 @@ FROM system AS spark-system
 COPY --from=environment /opt/verger/venv /opt/verger/venv
 RUN ln -s verger/venv/lib/python3.13/site-packages/pyspark /opt/spark && mkdir /opt/spark/conf
 COPY --chmod=755 image/entrypoint.sh /opt/
-COPY image/main.py /opt/verger/
+COPY image/main.py image/log4j2.properties /opt/verger/
 ENV PATH=/opt/verger/venv/bin:$PATH \
     SPARK_HOME=/opt/spark \
     SPARK_DIST_CLASSPATH=/opt/verger/cache/jars/* \

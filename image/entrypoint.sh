@@ -12,6 +12,8 @@ fi
 case ${1:-} in
 driver)
     shift
+    # What a pod prints is its log, and is the run's: Spark's goes to a file.
+    export SPARK_SUBMIT_OPTS=${SPARK_SUBMIT_OPTS--Dlog4j2.configurationFile=file:/opt/verger/log4j2.properties}
     exec "$SPARK_HOME/bin/spark-submit" \
         --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" \
         --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" \

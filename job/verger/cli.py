@@ -25,8 +25,8 @@ S3 = (
 )  # fmt: skip
 COMPUTING = (
     "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",
-    "commit_every", "partitions", "manifest", *S3, "event_log", "master", "driver_memory", "cache", "scratch", "config",
-    "verbose",
+    "commit_every", "partitions", "manifest", *S3, "event_log", "master", "executors_within", "driver_memory", "cache",
+    "scratch", "config", "verbose",
 )  # fmt: skip
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -76,6 +76,7 @@ _METAVARS = {
     **dict.fromkeys(("region", "attest_region"), "REGION"),
     "residency": "NAME", "policies": "NAME=REGION,...", "endpoint": "URL", "kms_key": "ARN", "container_image": "IMAGE",
     "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
+    "executors_within": "SECONDS",
 }  # fmt: skip
 
 
@@ -103,8 +104,9 @@ def transform(settings: Settings) -> None:
 
 @app.command()
 @with_settings(
-    *FOLDERS, *S3, "engine", "weights", "untrained", "master", "driver_memory", "cache", "scratch", "config", "verbose"
-)
+    *FOLDERS, *S3, "engine", "weights", "untrained", "master", "executors_within", "driver_memory", "cache", "scratch",
+    "config", "verbose",
+)  # fmt: skip
 def check(settings: Settings) -> None:
     """Try all that a run needs, here and now: identity, regions, places, weights, engine, memory, Spark."""
     from verger.check import check as check_machine
@@ -186,9 +188,9 @@ def _leave(code: int) -> NoReturn:
 
 def _unforeseen(error: Exception) -> str:
     """The line that says most: Spark puts the worker's own error at the end of a traceback in the message."""
-    from verger.s3a import explained
+    from verger import lost, s3a
 
-    if (line := explained(str(error))) is not None:
+    if (line := s3a.explained(str(error)) or lost.explained(error)) is not None:
         return line
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("\t", " "))]
     telling = [line for line in lines if line.startswith("verger.") or "Error: " in line or "Exception: " in line]

@@ -57,10 +57,11 @@ class Launch:
         """A rehearsal's JVM writes the class archive when it ends (see `session.end`)."""
         self.settings = settings
         self.name = f"{datetime.now(UTC):%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
-        self.log = settings.scratch_dir / "logs" / f"{self.name}.log"  # what Spark and its workers print
         self.rehearsal = rehearsal
         self.credentials = ""  # the class of S3A's credentials, once the run knows who it is
         self.submitted = "PYSPARK_GATEWAY_PORT" in os.environ  # by spark-submit, whose JVM runs and knows the master
+        # What Spark and its workers print. The JVM of spark-submit began before this run had a name.
+        self.log = settings.scratch_dir / "logs" / ("spark.log" if self.submitted else f"{self.name}.log")
         self.local = settings.master.startswith("local") and not self.submitted
         self._jvm: Jvm | None = None
         self._error: Exception | None = None

@@ -17,6 +17,7 @@ from verger import network, session, storage
 from verger.clearance import clear
 from verger.decode import Decoder
 from verger.errors import SettingsError, TooManyFailed, VergerError
+from verger.executors import guarded
 from verger.features import new_embedder, warm
 from verger.launch import Launch
 from verger.lease import Lease, LocalPlace, Place
@@ -147,7 +148,8 @@ class Run:
             spark = SparkSession(context)
             pool.shutdown(wait=False)
         try:
-            yield spark, embedder, weights
+            with guarded(context, settings.executors_within, show, launch.log):
+                yield spark, embedder, weights
         finally:
             session.end(spark) if launch.rehearsal else spark.stop()
 

@@ -6,10 +6,11 @@ import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socketserver import BaseServer
 from typing import Any
 
 import pandas  # noqa: F401 - PySpark imports it before its first call: here, the JVM starts meanwhile
-from pyspark import SparkConf, SparkContext
+from pyspark import SparkConf, SparkContext, accumulators
 from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
@@ -52,6 +53,10 @@ LOCAL = {
     "spark.sql.adaptive.enabled": "false",
     "spark.sql.shuffle.partitions": "8",  # each of the default's 200 costs 20 ms here
 }
+CLUSTER = {
+    # At its own limit of failures Spark exits the JVM, and with it the run: module `executors` judges, and says why.
+    "spark.executor.maxNumFailures": str((1 << 31) - 1),
+}
 
 
 def start(launch: Launch) -> SparkSession:
@@ -62,6 +67,9 @@ def start(launch: Launch) -> SparkSession:
 def context(launch: Launch) -> SparkContext:
     """The SparkContext, which is there a second before the session, and can start workers already."""
     logging.getLogger("py4j").setLevel(logging.ERROR)
+    for kind in vars(accumulators).values():
+        if isinstance(kind, type) and issubclass(kind, BaseServer):  # a JVM that is gone is told by the run, once
+            kind.handle_error = lambda *_: None  # type: ignore[method-assign]
     try:
         return SparkContext(gateway=_gateway(launch), conf=configuration(launch))
     except VergerError:
@@ -108,7 +116,7 @@ def configuration(launch: Launch) -> SparkConf:
         **options,
         **DELTA,
         **COMMON,
-        **(LOCAL if launch.local else {}),
+        **(LOCAL if launch.local else CLUSTER),
         **_event_log(launch.settings),
         **(S3 | s3a(launch.settings, launch.credentials) if launch.settings.s3 else {}),
     }

@@ -90,6 +90,9 @@ class Settings(BaseSettings):
     commit_every: int | None = Field(None, ge=1, description="Images a commit; else about a minute's work.")
     partitions: int | None = Field(None, ge=1, description="Tasks an image batch is cut into; else planned.")
     master: str = Field("local[*]", min_length=1, description="Spark master, when not started by spark-submit.")
+    executors_within: int = Field(
+        600, ge=1, description="Seconds that work may wait on Kubernetes with no executor to do it; then the run ends."
+    )
     driver_memory: str = Field("2g", pattern=r"^\d+[mg]$", description="Heap of a local run's JVM.")
     cache: Path = Field(
         Path("~/.cache/verger"), description="Folder of jars, weights, converted graphs and logs of this machine."

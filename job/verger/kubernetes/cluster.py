@@ -9,12 +9,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies, proxy_bypass
 
 import httpx2
 from lightkube import Client
 from lightkube.config.client_adapter import verify_cluster
 from lightkube.config.kubeconfig import DEFAULT_KUBECONFIG, KubeConfig, SingleConfig
-from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
 from lightkube.generic_resource import create_namespaced_resource
 from lightkube.resources.batch_v1 import Job
@@ -38,14 +38,21 @@ def connect(context: str | None = None) -> Client:
     """The cluster of a kubeconfig's context, or the one that this pod is in."""
     with asking():
         config = _config(context)
-        return Client(config, timeout=httpx2.Timeout(PATIENCE), transport=httpx2.HTTPTransport(verify=_trust(config)))
+        return Client(config, timeout=httpx2.Timeout(PATIENCE), transport=_transport(config))
 
 
-def _trust(config: SingleConfig) -> ssl.SSLContext:
-    """The cluster's own CA, as kubectl takes it: Python 3.13 would refuse one that names no key usage."""
-    trust = verify_cluster(config.cluster, config.user or User(), config.abs_file)
-    trust.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    return trust
+def _transport(config: SingleConfig) -> httpx2.HTTPTransport:
+    """As lightkube would make it, but certificates are checked as by kubectl: since 3.13, Python refuses those that
+    lack what RFC 5280 recommends, and EKS's and many others' authorities do."""
+    if config.user is None:
+        raise SettingsError(
+            f"--context {config.context_name}: the kubeconfig has no user for it; sign in to the cluster"
+        )
+    trusted = verify_cluster(config.cluster, config.user, config.abs_file)
+    trusted.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    server = httpx2.URL(config.cluster.server)
+    proxy = None if proxy_bypass(server.host) else getproxies().get(server.scheme)
+    return httpx2.HTTPTransport(verify=trusted, proxy=proxy)
 
 
 def _config(context: str | None) -> SingleConfig:
@@ -91,6 +98,17 @@ def asking() -> Iterator[None]:
         raise SettingsError(f"kubeconfig: {error}; sign in to the cluster again") from error
 
 
+def executors(client: Client, namespace: str, application: str) -> list[Pod]:
+    """Those that Spark made for one application, in the order in which they were made."""
+    labels: dict[str, Any] = {"spark-app-selector": application, "spark-role": "executor"}
+    with asking():
+        return sorted(client.list(Pod, namespace=namespace, labels=labels), key=_made)
+
+
+def _made(pod: Pod) -> tuple[str, str]:
+    return str(pod.metadata and pod.metadata.creationTimestamp), name(pod)
+
+
 @dataclass(frozen=True)
 class Release:
     """The objects of one release. Usage: Release(connect(), "default", "fruits").pods()"""
@@ -122,8 +140,7 @@ class Release:
         """Driver and executors, in the order in which they were made."""
         labels = self._labels | {COMPONENT: ("driver", "executor")}
         with asking():
-            pods = list(self.client.list(Pod, namespace=self.namespace, labels=labels))
-        return sorted(pods, key=lambda pod: (str(pod.metadata and pod.metadata.creationTimestamp), name(pod)))
+            return sorted(self.client.list(Pod, namespace=self.namespace, labels=labels), key=_made)
 
     def events(self, owner: str) -> list[Event]:
         """Those of an object and of the pods that were made for it, which may be gone."""

@@ -73,6 +73,7 @@ class Plain:
 
     console: Console
     before: list[str] = field(default_factory=list)
+    reasons: set[str] = field(default_factory=set)
     last: str | None = None  # the time of the log's last line that was said
 
     def tell(self, snapshot: Snapshot) -> None:
@@ -81,9 +82,13 @@ class Plain:
             if line not in self.before:
                 self._say(line)
         self.before = state
-        told_in_the_end = snapshot.end and f"{RUN_SAYS}{snapshot.end.line}"
+        if snapshot.reason is not None and snapshot.end is None:
+            what = snapshot.reason.partition(": ")[2]  # without the pod's name: the next executor's is another
+            if what not in self.reasons:
+                self._say(snapshot.reason)
+            self.reasons.add(what)
         for each in self._new(snapshot.log):
-            if each.text != told_in_the_end:
+            if not each.text.startswith(RUN_SAYS):  # the run's error, which is told in the end
                 self._say(each.text)
 
     def _state(self, snapshot: Snapshot) -> Iterator[str]:
@@ -93,8 +98,6 @@ class Plain:
             yield f"driver {name(snapshot.driver)}: {status(snapshot.driver)}"
         if snapshot.executors:
             yield f"executors: {_counted(snapshot)}"
-        if snapshot.reason is not None and snapshot.end is None:
-            yield snapshot.reason
 
     def _new(self, log: tuple[Line, ...]) -> tuple[Line, ...]:
         lines = log[-LAST:] if self.last is None else tuple(line for line in log if line.time > (self.last or ""))

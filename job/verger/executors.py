@@ -1,0 +1,143 @@
+"""Executors on Kubernetes that don't come, or die as soon as they are made: Spark would wait for them for ever.
+
+While there is work and nobody to do it, the run says why, and ends when that lasts.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from verger.errors import VergerError
+from verger.progress import Show
+
+if TYPE_CHECKING:
+    from pyspark import SparkContext
+
+BEAT = 5.0  # seconds between two looks; an executor that is not there at both is none
+NOTICE = 20.0  # seconds without executors before the run says why: a node that is started takes longer
+GENERATIONS = 3  # of executors that died, while none lived, are enough
+TAIL = 1 << 18  # bytes of Spark's log that are looked at
+_REFUSED = re.compile(r"Message: (.+?)\.? Received status")
+
+
+@contextmanager
+def guarded(context: SparkContext, within: float, show: Show, log: Path) -> Iterator[None]:
+    """End what runs inside, as a VergerError that says why, when on Kubernetes there is nobody to do its work."""
+    if not str(context.master).startswith("k8s://"):
+        yield
+        return
+    guard = Guard(context, within, show, log)
+    thread = threading.Thread(target=guard.watch, name="verger-executors", daemon=True)
+    thread.start()
+    try:
+        yield
+    except Exception as error:  # whatever a statement raises when its Spark is stopped
+        if guard.ended is None:
+            raise
+        raise VergerError(guard.ended) from error
+    finally:
+        guard.over.set()
+        thread.join()
+
+
+@dataclass
+class Guard:
+    context: SparkContext
+    within: float
+    show: Show
+    log: Path
+    over: threading.Event = field(default_factory=threading.Event)
+    ended: str | None = None
+    why: str | None = None  # the last reason that was seen: a pod that died is gone at the next look
+    newest: int | None = None  # number of the newest executor when the wait began
+
+    def watch(self) -> None:
+        """Until the run is over, or is ended here."""
+        before: set[str] = set()
+        since: float | None = None  # when work began to wait
+        while not self.over.wait(BEAT) and not self._spark.isStopped():
+            now = self._alive()
+            if now & before or not self._work():
+                since = self.why = self.newest = None
+            else:
+                since = since or time.monotonic()
+                self.ended = self._judge(time.monotonic() - since)
+            before = now
+            if self.ended is not None:
+                self._spark.stop()
+                return
+
+    def _judge(self, waited: float) -> str | None:
+        """What ends the run, or None while there is hope."""
+        if waited < min(NOTICE, self.within):
+            return None
+        why, newest = self._look()
+        if why is not None:
+            if self.why is None or _what(why) != _what(self.why):
+                self.show.say(f"no executor yet: {why}")
+            self.why = why
+        self.newest = newest if self.newest is None else self.newest
+        if newest - self.newest >= GENERATIONS * int(self.context.getConf().get("spark.executor.instances") or 1):
+            return f"executors die as soon as they are made, {newest} so far: {self._reason}"
+        if waited >= self.within:
+            return f"no executor for {waited:.0f} s, --executors-within {self.within:g}: {self._reason}"
+        return None
+
+    def _look(self) -> tuple[str | None, int]:
+        """Why there is no executor, as far as pods or Spark's log tell, and the number of the newest."""
+        from verger.kubernetes import reasons  # with its client: a run that goes well does without
+        from verger.kubernetes.cluster import connect, executors
+        from verger.kubernetes.pods import EXECUTOR_ID, label
+
+        try:
+            pods = executors(connect(), self._namespace, str(self.context.applicationId))
+        except VergerError as error:
+            return str(error), self.newest or 0
+        told = next((why for pod in reversed(pods) if (why := reasons.of_pod(pod)) is not None), None)
+        if told is None and not pods and (refused := self._refused()) is not None:
+            told = reasons.of_refusal(refused) or f"no pod can be made: {refused}"
+        return told, max((int(label(pod, EXECUTOR_ID) or 0) for pod in pods), default=self.newest or 0)
+
+    def _refused(self) -> str | None:
+        """The API server's last refusal of a pod: Spark logs it and tries again."""
+        try:
+            with self.log.open("rb") as log:
+                log.seek(max(log.seek(0, 2) - TAIL, 0))
+                found = _REFUSED.findall(log.read().decode(errors="replace"))
+        except OSError:  # another log than ours: nothing is told
+            return None
+        return found[-1] if found else None
+
+    @property
+    def _reason(self) -> str:
+        return (
+            self.why or f"neither their pods nor Spark say why; see {self.log}, and `kubectl get pods` and its events"
+        )
+
+    @property
+    def _namespace(self) -> str:
+        return self.context.getConf().get("spark.kubernetes.namespace") or "default"
+
+    @property
+    def _spark(self) -> Any:
+        """The JVM's own: Python's would be taken from under the statements that wait for it."""
+        return self.context._jsc.sc()
+
+    def _alive(self) -> set[str]:
+        ids = self._spark.getExecutorIds()
+        return {str(ids.apply(index)) for index in range(ids.size())}
+
+    def _work(self) -> bool:
+        return len(self.context.statusTracker().getActiveJobsIds()) > 0
+
+
+def _what(why: str) -> str:
+    """A reason without the executor's name: the next one has another, and the same reason."""
+    return why.partition(": ")[2] or why
