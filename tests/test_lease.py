@@ -119,13 +119,37 @@ def test_it_is_taken_over_at_once_when_its_owner_was_killed(tmp_path: Path) -> N
             assert owner(tmp_path)["run"] == "ours"
 
 
-def test_an_owner_on_another_machine_is_believed_until_its_lease_expires(tmp_path: Path) -> None:
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()  # its process id says nothing about another machine's processes
-    written(tmp_path, pid=gone.pid, renewed=time.time() - EXPIRY + 20)
-    with pytest.raises(StoreBusy) as error, Lease(tmp_path, "ours"):
-        pytest.fail("both hold the lease")
-    one_line(error, "theirs", "elsewhere")
+def test_an_owner_on_another_machine_lives_when_it_renews_or_releases(tmp_path: Path) -> None:
+    def renew() -> None:
+        written(tmp_path, renewed=time.time())
+
+    def release() -> None:
+        (tmp_path / NAME).unlink()
+
+    for sign_of_life in (renew, release):
+        gone = subprocess.Popen([sys.executable, "-c", ""])
+        gone.wait()  # its process id says nothing about another machine's processes
+        written(tmp_path, pid=gone.pid, renewed=time.time() - 3)
+        timer = threading.Timer(1.5, sign_of_life)
+        timer.start()
+        with pytest.raises(StoreBusy) as error, Lease(tmp_path, "ours"):
+            pytest.fail("both hold the lease")
+        timer.join()
+        one_line(error, "theirs", "elsewhere")
+
+
+def test_an_owner_on_another_machine_that_is_silent_is_outwaited(tmp_path: Path) -> None:
+    said: list[str] = []
+    written(tmp_path, renewed=time.time() - EXPIRY + 2.5)
+    began = time.monotonic()
+    with Lease(tmp_path, "ours", said.append) as held:
+        held.check()
+        assert time.monotonic() - began >= 2.5
+        assert owner(tmp_path)["run"] == "ours"
+    assert said == [
+        f"{tmp_path}: run theirs (process {os.getpid()} on elsewhere) wrote to this store 118 s ago; looking whether "
+        "it lives, for 2 s at most"
+    ]
 
 
 @pytest.mark.parametrize("host", ["elsewhere", socket.gethostname()], ids=["elsewhere", "a stopped process here"])

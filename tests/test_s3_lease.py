@@ -80,11 +80,35 @@ def test_a_write_replaces_what_was_read_and_nothing_else(bucket: Bucket) -> None
     assert owner(bucket)["renewed"] == 2.0
 
 
-def test_age_goes_by_the_servers_clock_whatever_the_owner_wrote(bucket: Bucket) -> None:
+def test_age_goes_by_the_servers_clock_whatever_the_owner_wrote(
+    bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An owner elsewhere that does not renew is outwaited."""
     place(bucket).write(theirs(renewed=0.0), replacing=None)  # a clock that is 50 years late
+    found = place(bucket).read()
+    assert found is not None
+    assert not found.is_free()
+    monkeypatch.setattr(lease, "EXPIRY", 3.0)
+    said: list[str] = []
+    began = time.monotonic()
+    with Lease(place(bucket), "ours", said.append) as held:
+        held.check()
+        assert time.monotonic() - began > 2  # S3 dates by the second
+    assert "run theirs (process 1 on elsewhere)" in said[0]
+
+
+def test_an_owner_elsewhere_that_renews_is_left_alone(bucket: Bucket) -> None:
+    here = place(bucket)
+    here.write(theirs(), replacing=None)
+    claim = here.read()
+    assert claim is not None
+    timer = threading.Timer(1.5, lambda: here.write(theirs(1.0), replacing=claim.tag))
+    timer.start()
     with pytest.raises(StoreBusy) as error, Lease(place(bucket), "ours"):
         pytest.fail("both hold the lease")
+    timer.join()
     one_line(error, "theirs", "elsewhere")
+    assert owner(bucket)["renewed"] == 1.0
 
 
 def test_an_expired_lease_is_taken_over_and_its_owner_told(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:

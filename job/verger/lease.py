@@ -2,8 +2,9 @@
 
 Delta's appends are atomic, yet two runs on one store would embed the same images twice, and Delta's own log on S3 loses
 a commit when two drivers make it at once. The writer holds a lease: a file or an object that names it and that it
-renews. A run finds the lease of another and stops with one line, or takes it over when its owner is gone: at once if it
-was a process of this machine, after EXPIRY otherwise.
+renews. A run that finds the lease of another looks whether its owner lives. Of a process of this machine that is known
+at once. Of another machine's, which may be a pod that was deleted, either the next renewal shows it, and this run ends
+with one line, or none comes until EXPIRY, and this run takes over.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
@@ -25,7 +26,8 @@ from typing import Protocol
 from verger.errors import VergerError
 
 EXPIRY = 120.0  # seconds without renewal after which an owner counts as gone
-RENEWAL = 15.0  # seconds between renewals
+RENEWAL = 5.0  # seconds between renewals
+LOOK = 1.0  # seconds between looks at the lease of another
 PATIENCE = 60.0  # seconds without renewal after which an owner gives up, long before others may take over
 NAME = "_verger_lease.json"  # Spark and Delta skip names that begin with _
 
@@ -53,6 +55,10 @@ class Owner:
         except (ValueError, TypeError):
             return None
 
+    @property
+    def is_here(self) -> bool:
+        return self.host == socket.gethostname()
+
     def to_bytes(self) -> bytes:
         return json.dumps(asdict(self)).encode()
 
@@ -68,7 +74,11 @@ class Claim:
     def is_free(self) -> bool:
         if self.owner is None or self.age > EXPIRY:
             return True
-        return self.owner.host == socket.gethostname() and not _is_running(self.owner.pid)
+        return self.owner.is_here and not _is_running(self.owner.pid)
+
+    def __str__(self) -> str:
+        owner = self.owner
+        return f"run {owner.run} (process {owner.pid} on {owner.host})" if owner else "another run"
 
 
 class Place(Protocol):
@@ -134,26 +144,50 @@ class Lease:
     for something long waits for it as well.
     """
 
-    def __init__(self, place: Place | Path, run: str) -> None:
+    def __init__(self, place: Place | Path, run: str, say: Callable[[str], None] = print) -> None:
         self._place = LocalPlace(place) if isinstance(place, Path) else place
         self._run = run
+        self._say = say
         self._over = threading.Event()
         self.lost: Future[None] = Future()
         self._renewer = threading.Thread(target=self._renew_for_ever, name="verger-lease", daemon=True)
 
     def __enter__(self) -> Lease:
+        found = self._claimed()
+        if found is not None and found.owner is not None and not found.owner.is_here:
+            found = self._outwaited(found)
+        if found is not None:
+            raise StoreBusy(
+                f"{self._place}: {found} is writing to this store; wait for it to end, or give another --store"
+            )
+        self._renewer.start()
+        return self
+
+    def _claimed(self) -> Claim | None:
+        """Claim the store: None when it is ours, else the claim that stands in the way."""
         found = self._place.read()
         if found is None or found.is_free():
             if self._place.write(self._owner(), found.tag if found else None):
-                self._renewer.start()
-                return self
+                return None
             found = self._place.read()
         if self._is_ours(found):  # the write was done, and its answer lost on the way
-            self._renewer.start()
-            return self
-        owner = found.owner if found else None
-        who = f"run {owner.run} (process {owner.pid} on {owner.host})" if owner else "another run"
-        raise StoreBusy(f"{self._place}: {who} is writing to this store; wait for it to end, or give another --store")
+            return None
+        return found or Claim(None, 0.0, "")  # who won is done already
+
+    def _outwaited(self, found: Claim) -> Claim | None:
+        """Watch the lease of an owner elsewhere until it is renewed or released: that owner lives. Or until it expires,
+        and is ours: None."""
+        self._say(
+            f"{self._place}: {found} wrote to this store {found.age:.0f} s ago; looking whether it lives, for "
+            f"{max(EXPIRY - found.age, 0):.0f} s at most"
+        )
+        while True:
+            time.sleep(LOOK)
+            now = self._place.read()
+            if now is None or now.tag != found.tag:
+                return found
+            if now.is_free():
+                return self._claimed()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
         """Release it; where that can't be done, it expires: what ended the run is the error to tell."""

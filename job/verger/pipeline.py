@@ -79,7 +79,7 @@ class Run:
             storage.folder(event_log, self.aws).make()  # Spark wants it to be there
         decoder = Decoder(exif=self.settings.exif, max_pixels=self.settings.max_pixels)
         with (
-            Lease(self._place(store), launch.name) as lease,
+            Lease(self._place(store), launch.name, self.show.say) as lease,
             self._started(launch, decoder) as (spark, embedder, weights),
         ):
             if projection is not None and projection.model != embedder.model:
