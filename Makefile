@@ -10,7 +10,7 @@ UV_VERSION := $(shell sed -n 's/^uv==\([^ ]*\).*/\1/p' requirements-dev.lock)
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup demo test test-s3 check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
+.PHONY: help setup demo test test-s3 test-kubernetes check format lock bench clean image image-check test-spark-4.0 test-spark-3.5
 
 help: ## List what there is
 	@awk -F ':.*## ' '/^[a-z0-9.-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,15 +29,18 @@ demo: $(READY) ## Run the whole job on images that are drawn here
 	$(BIN)/verger demo
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest -m "not image and not s3" --cov --cov-report=term:skip-covered
+	$(BIN)/python -m pytest -m "not image and not s3 and not kubernetes" --cov --cov-report=term:skip-covered
 
 test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
 	$(BIN)/python -m pytest -m s3
 
+test-kubernetes: $(READY) ## Run the tests of releases in the cluster of kubectl's context, which has VERGER_TEST_IMAGE
+	$(BIN)/python -m pytest -m kubernetes
+
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache.
 test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
-	.venv-spark-$*/bin/python -m pytest -m "not main and not image and not s3"
+	.venv-spark-$*/bin/python -m pytest -m "not main and not image and not s3 and not kubernetes"
 
 .venv-spark-%/.ready: $(READY) image/spark-%.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*

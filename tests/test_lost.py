@@ -16,8 +16,8 @@ from verger import lost
 LOST = (
     "An error occurred while calling o122.save.\n: org.apache.spark.SparkException: Job aborted due to stage failure: "
     "Task 0 in stage 5.0 failed 4 times, most recent failure: Lost task 0.3 in stage 5.0 (TID 15) (10.201.1.86 "
-    "executor 4): ExecutorLostFailure (executor 4 exited caused by one of the running tasks) Reason:{why}\nDriver stacktrace:\n"
-    "\tat org.apache.spark.scheduler.DAGScheduler.$anonfun$abortStage$2(DAGScheduler.scala:2935)\n"
+    "executor 4): ExecutorLostFailure (executor 4 exited caused by one of the running tasks) Reason:{why}\nDriver "
+    "stacktrace:\n\tat org.apache.spark.scheduler.DAGScheduler.$anonfun$abortStage$2(DAGScheduler.scala:2935)\n"
 )
 KILLED = (
     " \nThe executor with id 4 exited with exit code 137(SIGKILL, possible container OOM).\n\n\n\nThe API gave the "
