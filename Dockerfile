@@ -39,7 +39,11 @@ RUN uv venv --quiet --python /usr/bin/python3 /opt/verger/venv \
 # What all stages that run Verger have: layers that change with the locks only.
 FROM system AS spark-system
 COPY --from=environment /opt/verger/venv /opt/verger/venv
-RUN ln -s verger/venv/lib/python3.13/site-packages/pyspark /opt/spark && mkdir /opt/spark/conf
+# A module that only MLlib's arithmetic would use, and of which the JVM warns at the top of every log, is left out.
+RUN ln -s verger/venv/lib/python3.13/site-packages/pyspark /opt/spark && mkdir /opt/spark/conf \
+    && sed -i 's|^exec "${CMD\[@\]}"|exec "${CMD[@]/#--add-modules=jdk.incubator.vector/-Dspark.vector=off}"|' \
+        /opt/spark/bin/spark-class \
+    && grep -q vector=off /opt/spark/bin/spark-class
 COPY --chmod=755 image/entrypoint.sh /opt/
 COPY image/main.py image/log4j2.properties /opt/verger/
 ENV PATH=/opt/verger/venv/bin:$PATH \

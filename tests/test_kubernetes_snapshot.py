@@ -44,7 +44,7 @@ def plain(*snapshots: Snapshot) -> list[str]:
     ],
 )
 def test_a_run_ends_with_its_drivers_exit_code_and_line(name: str, code: int, line: str | None) -> None:
-    assert ended(None, None, pod(name), (), why([pod(name)], [])) == End(code, line)
+    assert ended(job("backoff"), None, pod(name), (), why([pod(name)], [])) == End(code, line)
 
 
 @pytest.mark.parametrize("name", ["backoff", "big", "never", "secret"])
@@ -60,6 +60,25 @@ def test_a_driver_that_is_gone_with_its_deadline_is_explained_by_its_events() ->
     assert str(end.line).startswith("ended by its deadline of 25 s: driver pull-verger-rnllw: image registry.invalid/")
     late = ended(job("late"), None, None, (), why([], events("late")))
     assert late == End(1, "ended by its deadline of 20 s; raise the deadline, and run again")
+
+
+def test_a_driver_that_is_killed_for_its_deadline_is_not_told_as_killed() -> None:
+    """The Job says so before its pod is gone, and the container's exit code is SIGTERM's."""
+    end = ended(job("late"), None, pod("fails"), (), None)
+    assert end == End(1, "ended by its deadline of 20 s; raise the deadline, and run again")
+
+
+def test_a_driver_whose_release_is_gone_was_uninstalled() -> None:
+    driver = pod("fails")
+    assert ended(None, None, driver, (), None) == End(
+        2, "--images s3://nowhere/x: no such bucket; correct the location"
+    )
+    assert driver.metadata is not None
+    driver.metadata.deletionTimestamp = driver.metadata.creationTimestamp
+    end = ended(None, None, driver, (), None)
+    assert end is not None
+    assert end.code == 1
+    assert "its release was uninstalled" in str(end.line)
 
 
 def test_the_jobs_word_counts_where_there_is_no_pod() -> None:

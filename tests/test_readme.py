@@ -17,6 +17,7 @@ COMMANDS = [
 ]
 ELSEWHERE = {"make test": "what runs this very test", "make check": "a step of .ci/run"}
 ON_S3 = [command for command in COMMANDS if "s3://" in command]
+IN_A_CLUSTER = [command for command in COMMANDS if "verger kubernetes" in command]
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,9 @@ def test_the_two_first_commands_are_the_demo_and_the_tests() -> None:
 
 @pytest.mark.spark
 @pytest.mark.main
-@pytest.mark.parametrize("command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3]])
+@pytest.mark.parametrize(
+    "command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *IN_A_CLUSTER]]
+)
 def test_the_command_works_as_printed(command: str, checkout: Path) -> None:
     done = subprocess.run(
         command, shell=True, cwd=checkout, capture_output=True, text=True, timeout=600, env=os.environ, check=False

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.handmade import readable
 from tests.s3server import Bucket, standing_before
 from tests.test_image import IMAGE, TARGET
 from tests.webidentity import AUDIENCE, READ, WRITE, WebIdentity, kubectl, web_identity
@@ -137,6 +138,7 @@ def test_driver_and_executor_read_and_write_by_their_own_tokens(
     phase, printed = ran(cluster, bucket, tokens_for_executors=True)
     assert phase == "Succeeded", printed
     assert "64 images: 64 embedded, 0 reused, 0 failed" in printed
+    readable(printed)
     manifest = json.loads(bucket.read("results/run.json"))
     assert manifest["identity"]["credentials"] == "web identity"
     assert manifest["master"].startswith("k8s://")

@@ -17,6 +17,7 @@ from verger.progress import Told
 
 LINES = 200  # of the driver's log that are asked for: more than it writes between two looks
 ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the operator's states
+STOPPED = 143  # 128 + SIGTERM
 RUN_SAYS = "verger: "  # before the one line of an error
 
 
@@ -102,20 +103,20 @@ def ended(
     job: Job | None, application: dict[str, Any] | None, driver: Pod | None, log: tuple[Line, ...], reason: str | None
 ) -> End | None:
     """The run's end, from whoever knows most: the driver's container, the Job, the operator."""
+    orphan = job is None and application is None
+    if driver is not None and orphan and status(driver) == "Terminating":  # what had it made is gone, and it goes
+        return End(1, f"{name_of(driver)}: its release was uninstalled; what was committed to the store is kept")
+    conditions = {each.type: each for each in (job and job.status and job.status.conditions) or []}
+    limit = job and job.spec and job.spec.activeDeadlineSeconds
+    if any(each.reason == "DeadlineExceeded" for each in conditions.values()):  # the driver is being killed for it
+        past = f"ended by its deadline of {limit} s"
+        return End(1, f"{past}: {reason}" if reason else f"{past}; raise the deadline, and run again")
     if driver is not None and (end := _end_of(driver, log, reason)) is not None:
         return end
-    conditions = (job and job.status and job.status.conditions) or []
-    for condition in conditions:
-        if condition.status != "True":
-            continue
-        if condition.type == "Complete":
-            return End(0)
-        if condition.type == "Failed":
-            if condition.reason == "DeadlineExceeded":
-                limit = job and job.spec and job.spec.activeDeadlineSeconds
-                past = f"ended by its deadline of {limit} s"
-                return End(1, f"{past}: {reason}" if reason else f"{past}; raise the deadline, and run again")
-            return End(1, reason or f"{condition.message or condition.reason}; see the Job's events")
+    if "Complete" in conditions:
+        return End(0)
+    if (failed := conditions.get("Failed")) is not None:
+        return End(1, reason or f"{failed.message or failed.reason}; see the Job's events")
     state = ((application or {}).get("status") or {}).get("applicationState") or {}
     if (well := ENDED.get(state.get("state", ""))) is not None:
         told = " ".join(str(state.get("errorMessage") or state["state"]).split())
@@ -135,6 +136,8 @@ def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | Non
         return End(0)
     said = _said([*(terminated.message or "").splitlines(), *(line.text for line in log)])
     otherwise = f"{name_of(driver)}: ended with exit code {terminated.exitCode}; see its log"
+    if terminated.exitCode == STOPPED:
+        otherwise = f"{name_of(driver)}: its pod was deleted; run again, what was committed to the store is kept"
     return End(terminated.exitCode, said or reason or otherwise)
 
 
