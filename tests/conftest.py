@@ -40,6 +40,16 @@ def real_images() -> Path:
     return Path(named)
 
 
+@pytest.fixture
+def three_fruits(real_images: Path, tmp_path: Path) -> Path:
+    """496 of the real images, where their number is not the point."""
+    folder = tmp_path / "three"
+    folder.mkdir()
+    for name in ("Apple Red 1", "Dates", "Kaki"):
+        (folder / name).symlink_to(real_images / name)
+    return folder
+
+
 @pytest.fixture(scope="session")
 def orchard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 drawn images of 8 fruits."""

@@ -15,6 +15,7 @@ from verger.settings import Settings
 
 from tests.conftest import command
 
+pytestmark = pytest.mark.spark
 OPTIONS = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": "-Done=1 -Dtwo=2"}
 
 
@@ -92,7 +93,6 @@ def test_a_jvm_that_cannot_start_is_one_line(tmp_path: Path) -> None:
     assert line.startswith("verger: Spark did not start: its JVM ended with 1; see ")
 
 
-@pytest.mark.spark
 def test_rdds_and_dataframes_have_the_same_workers(spark: SparkSession) -> None:
     """Else the workers that were warmed while Spark started are not those that embed."""
 

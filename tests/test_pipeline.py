@@ -143,6 +143,7 @@ def test_results_do_not_depend_on_commits_or_partitions(run: Runner, orchard: Pa
         assert other.manifest["work"]["files_read"] == 64
 
 
+@pytest.mark.main
 def test_both_engines_give_the_same_results(run: Runner, orchard: Path, tmp_path: Path) -> None:
     one = run(orchard)
     other = run(orchard, engine="tensorflow", store=str(tmp_path / "s2"), results=str(tmp_path / "r2"))

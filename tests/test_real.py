@@ -18,15 +18,6 @@ from tests.test_pipeline import assert_same, assert_same_but_for_gaps
 pytestmark = [pytest.mark.spark, pytest.mark.real]
 
 
-@pytest.fixture
-def three_fruits(real_images: Path, tmp_path: Path) -> Path:
-    folder = tmp_path / "three"
-    folder.mkdir()
-    for name in ("Apple Red 1", "Dates", "Kaki"):
-        (folder / name).symlink_to(real_images / name)
-    return folder
-
-
 def features(store: Path) -> dict[str, list[float]]:
     """The store's features by Fruit/file.jpg."""
     spark: SparkSession = session.start(Launch(Settings.load()))

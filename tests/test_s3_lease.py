@@ -206,7 +206,7 @@ def test_who_waits_for_something_long_is_told(bucket: Bucket, monkeypatch: pytes
 @pytest.mark.parametrize("hurried", [False, True])
 def test_who_is_in_a_hurry_does_not_wait_for_a_server_that_is_away(bucket: Bucket, hurried: bool) -> None:
     with standing_before(None) as front:
-        front.answer = lambda _: answering("503 Slow Down") if len(front.heads) < 5 else answering("404 Not Found")
+        front.answer = lambda _: answering("503 Slow Down") if len(front.heads) < 4 else answering("404 Not Found")
         away = place(bucket, endpoint=front.url)
         if hurried:
             away.folder.aws.hurry()
@@ -215,7 +215,7 @@ def test_who_is_in_a_hurry_does_not_wait_for_a_server_that_is_away(bucket: Bucke
             assert len(front.heads) == 3
         else:
             assert away.read() is None
-            assert len(front.heads) == 5
+            assert len(front.heads) == 4
 
 
 def puts(front: Front) -> list[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -26,6 +26,16 @@ ROWS = (
 
 
 COMMITS_AT_A_TIME = 2
+
+
+def _next(commits: set[Future[None]], lease: Lease) -> tuple[set[Future[None]], set[Future[None]]]:
+    """Wait until a commit ends or the lease is lost: what has ended, and the commits that have not.
+
+    When S3 is away, Spark takes image by image for unreadable and Delta makes one request after the other, each for a
+    minute: a commit may not end for hours.
+    """
+    ended, going_on = wait({lease.lost, *commits}, return_when=FIRST_COMPLETED)
+    return ended, going_on - {lease.lost}
 
 
 class _Sum(AccumulatorParam[Statistics]):
@@ -83,19 +93,22 @@ class Features:
                 self.store.append(self._rows(chosen))
 
         numbers = iter(range(plan.commits))
-        with ThreadPoolExecutor(COMMITS_AT_A_TIME) as pool, configured(spark, **plan.settings()):
-            # None is begun once another has failed. The lease is waited for too: when S3 is away, Spark takes image by
-            # image for unreadable, a minute each, and a commit ends in hours.
-            waiting = {lease.lost, *(pool.submit(commit, number) for number in islice(numbers, COMMITS_AT_A_TIME))}
-            try:
-                while len(waiting) > 1:
-                    ended, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+        pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
+        commits = {pool.submit(commit, number) for number in islice(numbers, COMMITS_AT_A_TIME)}
+        try:
+            with configured(spark, **plan.settings()):
+                while commits:  # none is begun once another has failed
+                    ended, commits = _next(commits, lease)
                     for future in ended:
                         future.result()
-                    waiting |= {pool.submit(commit, number) for number in islice(numbers, len(ended))}
-            except BaseException:
-                spark.sparkContext.cancelAllJobs()  # the other commit would go on
-                raise
+                    commits |= {pool.submit(commit, number) for number in islice(numbers, len(ended))}
+        except BaseException:
+            spark.sparkContext.cancelAllJobs()  # the other commit would go on
+            while commits and not lease.lost.done():
+                _, commits = _next(commits, lease)
+            raise
+        finally:
+            pool.shutdown(wait=False)
         if new is not None:
             new.unpersist()
 

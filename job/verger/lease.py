@@ -28,7 +28,7 @@ from verger.errors import VergerError
 EXPIRY = 120.0  # seconds without renewal after which an owner counts as gone
 RENEWAL = 5.0  # seconds between renewals
 LOOK = 1.0  # seconds between looks at the lease of another
-PATIENCE = 60.0  # seconds without renewal after which an owner gives up, long before others may take over
+PATIENCE = 45.0  # seconds without renewal after which an owner gives up, long before others may take over
 NAME = "_verger_lease.json"  # Spark and Delta skip names that begin with _
 
 
@@ -190,8 +190,13 @@ class Lease:
                 return self._claimed()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
-        """Release it; where that can't be done, it expires: what ended the run is the error to tell."""
+        """Release it; where that can't be done, it expires: what ended the run is the error to tell.
+
+        One that is lost is left alone: it is another's, or else of a run that may still have a commit under way.
+        """
         self._over.set()
+        if self.lost.done():
+            return
         self._renewer.join(1)  # it may be trying for a minute: what it writes then finds no lease of ours to replace
         with suppress(VergerError):
             claim = self._place.read()
