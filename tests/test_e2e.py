@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -13,9 +17,12 @@ import pytest
 from verger import drawing
 
 from tests import s3server
+from tests.charts import CHART, helm
 from tests.conftest import Runner
 from tests.releases import ADDRESS, NEEDS, Cloud, Release, cloud
+from tests.test_kubernetes_setup import S3_IMAGE
 from tests.test_pipeline import assert_same
+from tests.test_readme import BY_HELM, ROOT
 from tests.test_s3_lease import stored
 from tests.webidentity import READ, WRITE, kubectl
 
@@ -149,14 +156,8 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
 def out_of_memory(namespace: str, pod: str) -> None:
     """Many processes, each smaller than the executor's JVM, until the kernel ends the largest: the JVM."""
     hog = "for i in $(seq 40); do python3 -c 'import time; x = bytearray(60 << 20); time.sleep(60)' & done; wait"
-    kubectl_quietly("-n", namespace, "exec", pod, "--", "sh", "-c", hog)
-
-
-def kubectl_quietly(*words: str) -> None:
-    """A command whose own end does not count: its container is killed under it."""
-    import subprocess
-
-    subprocess.run(["kubectl", *words], capture_output=True, timeout=120, check=False)
+    command = ["kubectl", "-n", namespace, "exec", pod, "--", "sh", "-c", hog]
+    subprocess.run(command, capture_output=True, timeout=120, check=False)  # its container is killed under it
 
 
 def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards: Cloud, tmp_path: Path) -> None:
@@ -214,12 +215,60 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
         assert releases["no-image"].left() == []
 
 
-def test_a_run_cannot_be_upgraded(orchards: Cloud) -> None:
-    from tests.charts import CHART, helm
+def test_the_readmes_release_works_as_printed_and_can_not_be_upgraded(orchards: Cloud, tmp_path: Path) -> None:
+    """But for the role's and the bucket's names, and what this cluster needs beside."""
+    sky = orchards
+    role = sky.identity.role("fruits", sky.bucket, few=READ, store3=WRITE, results3=WRITE)
+    named = {"region", *PLACES}  # by the command itself
+    values = sky.values(role, components=5)
+    values["settings"] = {name: value for name, value in values["settings"].items() if name not in named}
+    (tmp_path / "values.yaml").write_text(json.dumps(values))
+    places = {"images": "few", "store": "store3", "results": "results3"}
+    replaced = {f"s3://fruits/{name}": sky.bucket.url(prefix) for name, prefix in places.items()}
+    replaced["arn:aws:iam::123456789012:role/verger"] = role
 
-    values = orchards.values("arn:aws:iam::123456789012:role/none", images=orchards.bucket.url("few"))
-    release = Release("once", orchards.namespace).install(values)
-    upgraded = helm("upgrade", "once", str(CHART), "--namespace", orchards.namespace, given=values)
+    def printed(command: str) -> subprocess.CompletedProcess[str]:
+        for old, new in replaced.items():
+            command = command.replace(old, new)
+        more = f" --values {tmp_path / 'values.yaml'}" if command.startswith("helm install") else ""
+        return subprocess.run(
+            command + more, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+            env=os.environ | {"HELM_NAMESPACE": sky.namespace},
+        )  # fmt: skip
+
+    install, test, uninstall = BY_HELM
+    done = printed(install)
+    assert done.returncode == 0, done.stderr
+    assert "The run fruits is on its way" in done.stdout
+    upgraded = helm("upgrade", "fruits", str(CHART), "--namespace", sky.namespace, given=values)
     assert upgraded.returncode != 0
-    assert "release once is a run, and a run can't be changed" in upgraded.stderr
-    release.uninstall()
+    assert "release fruits is a run, and a run can't be changed" in upgraded.stderr
+    done = printed(test)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "64 images: 64 embedded" in done.stdout
+    assert printed(uninstall).returncode == 0
+    assert inside(sky, "results3")["images"]["embedded"] == 64
+
+
+@pytest.mark.skipif(not S3_IMAGE, reason="VERGER_TEST_S3_IMAGE names no image of k8s/s3/Dockerfile in the cluster")
+def test_the_commands_of_the_documentation_go_from_an_empty_cluster_to_results(orchard: Path) -> None:
+    """docs/kubernetes.md, as printed: k8s/s3/up stands in for kind-up, which calls it."""
+    text = (ROOT / "docs" / "kubernetes.md").read_text()
+    blocks = [block.replace("\\\n", " ").splitlines() for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL)]
+    environment = os.environ | {"S3_IMAGE": S3_IMAGE, "PYTHON": sys.executable, "IMAGES": str(orchard)}
+
+    def done(command: str) -> str:
+        made = subprocess.run(
+            command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+        )
+        assert made.returncode == 0, f"{command}\n{made.stdout}{made.stderr}"
+        return made.stdout
+
+    try:
+        done("k8s/s3/up")
+        made, again = ["\n".join(map(done, block)) for block in blocks[1:]]
+        assert "64 images: 64 embedded, 0 reused, 0 failed" in made
+        assert "64 images: 0 embedded, 64 reused, 0 failed" in again
+        assert Release("try", "verger").left() == ["serviceaccount/verger", "resourcequota/runs"]
+    finally:
+        done("k8s/s3/down")

@@ -13,10 +13,11 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = [
     line.split("#")[0].strip()
     for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for line in block.splitlines()
+    for line in block.replace("\\\n", " ").splitlines()
 ]
 ELSEWHERE = {"make test": "what runs this very test", "make check": "a step of .ci/run"}
-ON_S3 = [command for command in COMMANDS if "s3://" in command]
+BY_HELM = [command for command in COMMANDS if command.startswith("helm ")]
+ON_S3 = [command for command in COMMANDS if "s3://" in command and command not in BY_HELM]
 IN_A_CLUSTER = [command for command in COMMANDS if "verger kubernetes" in command]
 
 
@@ -37,7 +38,7 @@ def test_the_two_first_commands_are_the_demo_and_the_tests() -> None:
 @pytest.mark.spark
 @pytest.mark.main
 @pytest.mark.parametrize(
-    "command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *IN_A_CLUSTER]]
+    "command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *IN_A_CLUSTER, *BY_HELM]]
 )
 def test_the_command_works_as_printed(command: str, checkout: Path) -> None:
     done = subprocess.run(

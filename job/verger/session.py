@@ -25,6 +25,7 @@ DELTA = {
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.databricks.delta.stats.collect": "false",  # minima of 1,280 floats help no query
     "spark.databricks.delta.stats.skipping": "false",  # and so there is nothing to skip by
+    "spark.databricks.delta.snapshotPartitions": "8",  # a table of one file a task and commit: the default's 50 wait
 }
 COMMON = {
     "spark.sql.session.timeZone": "UTC",
