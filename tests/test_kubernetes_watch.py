@@ -189,6 +189,23 @@ def test_a_release_that_is_uninstalled_while_it_is_watched(space: Space) -> None
 
 
 @pytest.mark.spark
+def test_a_region_that_is_not_allowed_is_the_drivers_own_line(space: Space) -> None:
+    space.apply(*spark_release("abroad", "--images", "s3://fruits/images", "--region", "us-east-1"))
+    done = space.verger("watch", "abroad", "--interval", "0.5")
+    one_line(done, 3, "--region us-east-1: in us-east-1 (its name), and residency eu allows eu-central-1, ")
+    assert space.verger("logs", "abroad").stdout == done.stderr  # and nothing else
+
+
+@pytest.mark.spark
+def test_a_driver_that_may_not_make_executors_says_so(small: Space) -> None:
+    """The small namespace has no Role for it."""
+    small.apply(*spark_release("mute"))
+    done = small.verger("watch", "mute", "--interval", "0.5")
+    who = f"system:serviceaccount:{small.name}:default"
+    one_line(done, 1, f'Spark did not start: {who} may not get resource "pods"; give it a Role that allows it')
+
+
+@pytest.mark.spark
 def test_executors_that_are_refused_end_the_run(small: Space) -> None:
     small.apply(*allowed(small.name), *spark_release("refused", "--executors-within", "6"))
     done = small.verger("watch", "refused", seconds=180)

@@ -101,8 +101,8 @@ class Guard:
         except VergerError as error:
             return str(error), self.newest or 0
         told = next((why for pod in reversed(pods) if (why := reasons.of_pod(pod)) is not None), None)
-        if told is None and not pods and (refused := self._refused()) is not None:
-            told = reasons.of_refusal(refused) or f"no pod can be made: {refused}"
+        if told is None and not pods:
+            told = self._refused()
         return told, max((int(label(pod, EXECUTOR_ID) or 0) for pod in pods), default=self.newest or 0)
 
     def _refused(self) -> str | None:
@@ -110,10 +110,9 @@ class Guard:
         try:
             with self.log.open("rb") as log:
                 log.seek(max(log.seek(0, 2) - TAIL, 0))
-                found = _REFUSED.findall(log.read().decode(errors="replace"))
+                return refusal(log.read().decode(errors="replace"))
         except OSError:  # another log than ours: nothing is told
             return None
-        return found[-1] if found else None
 
     @property
     def _reason(self) -> str:
@@ -136,6 +135,15 @@ class Guard:
 
     def _work(self) -> bool:
         return len(self.context.statusTracker().getActiveJobsIds()) > 0
+
+
+def refusal(said: str) -> str | None:
+    """What the API server refused last, in what Spark said; None where it refused nothing."""
+    if not (found := _REFUSED.findall(said)):
+        return None
+    from verger.kubernetes import reasons
+
+    return reasons.of_refusal(found[-1]) or f"the cluster refuses: {found[-1]}"
 
 
 def _what(why: str) -> str:

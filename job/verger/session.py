@@ -16,6 +16,7 @@ from pyspark.sql import SparkSession
 
 from verger import launch as launching
 from verger.errors import VergerError
+from verger.executors import refusal
 from verger.launch import Jvm, Launch
 from verger.s3a import s3a
 from verger.settings import Settings
@@ -77,9 +78,10 @@ def context(launch: Launch) -> SparkContext:
         raise
     except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
         lines = [line.strip() for line in str(error).splitlines()]
-        told = [line for line in lines if line and not line.startswith(("at ", "... "))]  # the last is the root cause
-        last = told[-1] if told else type(error).__name__
-        raise VergerError(f"Spark did not start: {last}; see {launch.log}") from error
+        said = [line for line in lines if line and not line.startswith(("at ", "... "))]  # the last is the root cause
+        last = said[-1] if said else type(error).__name__
+        told = refusal(str(error)) or f"{last}; see {launch.log}"
+        raise VergerError(f"Spark did not start: {told}") from error
 
 
 def _gateway(launch: Launch) -> Any:
