@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from verger import drawing
 
 from tests.s3server import KEYS, REGION, S3, Bucket, Done, answering, run, standing_before
-from tests.templates import FOLDER, actions
+from tests.templates import FOLDER, actions, filled
 from tests.webidentity import WebIdentity, web_identity
 
 pytestmark = [pytest.mark.s3, pytest.mark.spark]
@@ -155,6 +155,16 @@ def test_names_are_listed_below_its_prefixes_only(images: Bucket, client: Any, p
     assert client.list_objects_v2(Bucket=images.name, Prefix="images/")["KeyCount"] == 8
     with pytest.raises(ClientError, match="AccessDenied"):
         client.list_objects_v2(Bucket=images.name, Prefix=prefix)
+
+
+def test_what_is_not_encrypted_on_its_way_is_refused_by_the_bucket(images: Bucket, client: Any) -> None:
+    """The one statement of the bucket policy that this server can take: it has no KMS and no VPC."""
+    policy = json.loads(filled("aws/bucket-policy.json", BUCKET=images.name))
+    policy["Statement"] = [one for one in policy["Statement"] if one["Sid"] == "OnlyEncryptedOnTheWay"]
+    client.list_objects_v2(Bucket=images.name, Prefix="images/")
+    images.s3.client().put_bucket_policy(Bucket=images.name, Policy=json.dumps(policy))
+    with pytest.raises(ClientError, match="AccessDenied"):
+        client.list_objects_v2(Bucket=images.name, Prefix="images/")
 
 
 @pytest.mark.parametrize(
