@@ -37,7 +37,7 @@ def fill(template: str, given: Mapping[str, str]) -> str:
 
 
 def base36(name: str) -> str:
-    number, digits = int.from_bytes(name.encode()), ""
+    number, digits = int.from_bytes(name.encode(), "big"), ""
     while number:
         number, digit = divmod(number, 36)
         digits = DIGITS[digit] + digits

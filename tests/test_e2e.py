@@ -125,7 +125,8 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     kubectl("-n", sky.namespace, "delete", "pod", first.objects("pods", "driver")[0]["metadata"]["name"], "--now")
     code, said = first.watched()
     print(said)
-    assert code != 0
+    assert code == 1
+    assert "the driver's pod was deleted; run again, what was committed to the store is kept" in said
     failed = first.test()
     print(failed.stdout, failed.stderr)
     assert failed.returncode != 0

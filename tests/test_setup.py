@@ -162,6 +162,17 @@ def test_all_pods_that_are_made_here_keep_the_restricted_profile_and_have_no_tok
         assert container["resources"]["limits"]["memory"]
 
 
+def test_the_operator_watches_the_namespace_of_runs_and_nothing_is_started_without_its_webhook() -> None:
+    values = yaml.safe_load(filled("operator/values.yaml", NAMESPACE="orchard"))
+    assert values["spark"]["jobNamespaces"] == ["orchard"]
+    assert values["webhook"]["enable"] is True
+    assert values["webhook"]["failurePolicy"] == "Fail"
+    for part in ("webhook", "controller"):
+        pod, container = values[part]["podSecurityContext"], values[part]["securityContext"]
+        assert pod == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+        assert container == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
 def test_the_index_names_every_file() -> None:
     index = (FOLDER / "README.md").read_text()
     files = [file for file in FOLDER.rglob("*") if file.is_file() and "__pycache__" not in file.parts]

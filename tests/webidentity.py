@@ -24,7 +24,7 @@ from tests.s3server import REGION, S3, Bucket
 
 AUDIENCE = "sts.amazonaws.com"
 READ = ("s3:GetObject",)
-WRITE = (*READ, "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload", "s3:ListMultipartUploadParts")
+WRITE = (*READ, "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload")
 LIST = ("s3:ListBucket", "s3:GetBucketLocation", "s3:ListBucketMultipartUploads")
 
 

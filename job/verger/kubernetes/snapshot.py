@@ -116,6 +116,8 @@ def ended(
     if "Complete" in conditions:
         return End(0)
     if (failed := conditions.get("Failed")) is not None:
+        if driver is None and failed.reason == "BackoffLimitExceeded":  # else its pod would be kept, and tell
+            return End(1, "the driver's pod was deleted; run again, what was committed to the store is kept")
         return End(1, reason or f"{failed.message or failed.reason}; see the Job's events")
     state = ((application or {}).get("status") or {}).get("applicationState") or {}
     if (well := ENDED.get(state.get("state", ""))) is not None:
