@@ -136,7 +136,7 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     kept = Counter(stored(sky.bucket, "store2"))
 
     second = Release("goes-on", sky.namespace).install(values)
-    names = [pod["metadata"]["name"] for pod in second.running("executor", 2)]
+    names = [pod["metadata"]["name"] for pod in second.running("executor", 2, 300)]  # the lost driver's lease expires
     second.until(lambda: len(fetched(sky) - before) > len(kept) + 300)
     kubectl("-n", sky.namespace, "delete", "pod", names[0], "--now")
     out_of_memory(sky.namespace, names[1])

@@ -85,7 +85,7 @@ def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
     assert ended(job("done"), None, None, (), None) == End(0)
     assert ended(job("quota"), None, None, (), why([], events("quota"))) is None
     failed = ended(job("fails"), None, None, (), None)
-    assert failed == End(1, "Job has reached the specified backoff limit; see the Job's events")
+    assert failed == End(1, "the driver's pod was deleted; run again, what was committed to the store is kept")
 
 
 @pytest.mark.parametrize(
