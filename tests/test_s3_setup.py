@@ -174,7 +174,7 @@ def test_what_is_not_encrypted_on_its_way_is_refused_by_the_bucket(images: Bucke
         ("s3:ListBucket", "access denied to ListObjectsV2"),
         ("s3:GetObject", "access denied to GetObject"),
         ("s3:PutObject", "access denied to PutObject"),
-        ("s3:DeleteObject", ""),  # S3A has no good word for it
+        ("s3:DeleteObject", "is still there, which Spark's committer deletes; let this run's role do DeleteObject"),
         ("s3:AbortMultipartUpload", "part-of-a-lost-task"),
     ],
 )

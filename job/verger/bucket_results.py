@@ -16,10 +16,12 @@ from pathlib import Path
 from typing import TextIO
 
 from verger.buckets import BucketFolder
-from verger.errors import SettingsError
+from verger.errors import SettingsError, VergerError
 from verger.locations import Location
 from verger.results import ASIDE, MANIFEST, PARQUET, Results
 from verger.uploads import Uploads
+
+MAGIC = "/__magic"  # folders that S3A's committer works in, and deletes
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,12 @@ class BucketResults(Results):
 
     def _spark_wrote(self, name: str) -> list[str]:
         """What Spark wrote aside, by the names that it shall have."""
-        keys = self.bucket.keys(f"{self._hidden}/{name}")
+        keys = list(self.bucket.keys(f"{self._hidden}/{name}"))
+        if (left := next((key for key in keys if MAGIC in key), None)) is not None:
+            raise VergerError(
+                f"{self.location}: {left} is still there, which Spark's committer deletes; let this run's role do "
+                "DeleteObject"
+            )
         return sorted(key.removeprefix(f"{self._hidden}/") for key in keys if not key.endswith("/"))
 
     def _upload(self, file: Path, name: str) -> None:
