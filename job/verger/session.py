@@ -69,6 +69,7 @@ def start(launch: Launch) -> SparkSession:
 def context(launch: Launch) -> SparkContext:
     """The SparkContext, which is there a second before the session, and can start workers already."""
     logging.getLogger("py4j").setLevel(logging.ERROR)
+    logging.getLogger().addFilter(_not_of_py4j)
     for kind in vars(accumulators).values():
         if isinstance(kind, type) and issubclass(kind, BaseServer):  # a JVM that is gone is told by the run, once
             kind.handle_error = lambda *_: None  # type: ignore[method-assign]
@@ -82,6 +83,11 @@ def context(launch: Launch) -> SparkContext:
         last = said[-1] if said else type(error).__name__
         told = refusal(str(error)) or f"{last}; see {launch.log}"
         raise VergerError(f"Spark did not start: {told}") from error
+
+
+def _not_of_py4j(record: logging.LogRecord) -> bool:
+    """Py4J tells the root logger, with a traceback, of a JVM that is gone."""
+    return "py4j" not in record.pathname
 
 
 def _gateway(launch: Launch) -> Any:
