@@ -71,6 +71,13 @@ def secure(pod: dict[str, Any], token_of_the_api_server: bool) -> None:
     assert "Read-only file system" in said
 
 
+def served(release: Release, path: str) -> str:
+    """What the driver's Spark tells Prometheus."""
+    script = f"import urllib.request as r; print(r.urlopen('http://localhost:4040{path}').read().decode())"
+    name = release.objects("pods", "driver")[0]["metadata"]["name"]
+    return kubectl("-n", release.namespace, "exec", name, "--", "python", "-c", script)
+
+
 def inside(sky: Cloud, name: str) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(sky.bucket.read(f"{name}/run.json"))
     return told
@@ -82,13 +89,15 @@ def test_a_release_is_a_run_whose_results_are_the_local_ones(
 ) -> None:
     assert sky.bucket.upload(real_images, "images") == 4207
     role = sky.identity.role("runner", sky.bucket, **PLACES)
-    values = sky.values(role) | {"serviceAccount": {"name": "runner"}}
+    values = sky.values(role) | {"serviceAccount": {"name": "runner"}, "metrics": {"enabled": True}}
     release = Release("fruits-2026-11-22", sky.namespace).install(values)
     began = time.monotonic()
     watching = release.watch()
     secure(release.running("driver", 1)[0], token_of_the_api_server=True)
     for executor in release.running("executor", 2):
         secure(executor, token_of_the_api_server=False)
+    assert "metrics_executor_totalTasks_total{" in served(release, "/metrics/executors/prometheus/")
+    assert "_driver_" in served(release, "/metrics/prometheus/")
     said, _ = watching.communicate(timeout=400)
     print(f"{time.monotonic() - began:.0f} s from the installed release to its end\n{said}\n--- log\n{release.log()}")
 
