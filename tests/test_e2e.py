@@ -201,7 +201,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
             "no-quota": (
                 sky.values(wrong_role, **few) | soon | {"driver": {"memory": "100g", "coreRequest": "100m"},
                                                         "quota": {"hard": {"requests.memory": "90Gi"}}},
-                ["exceeded quota", "requests.memory"],
+                ["no room in quota no-quota", "requests.memory=101Gi"],
             ),
         }  # fmt: skip
         releases = {name: Release(name, sky.namespace) for name in runs}
@@ -216,7 +216,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
             for part in parts:
                 assert part in said.splitlines()[-1], said
             # Where the image can't be pulled, the test's own pod can't start either.
-            tested = releases[name].test(timeout="10s" if name == "no-image" else "1m")
+            tested = releases[name].test(timeout="10s" if name == "no-image" else "3m")
             assert tested.returncode != 0
             if name != "no-image":
                 assert all(part in tested.stdout + tested.stderr for part in parts), tested.stdout
@@ -253,7 +253,7 @@ def test_the_readmes_release_works_as_printed_and_can_not_be_upgraded(orchards: 
     done = printed(install)
     assert done.returncode == 0, done.stderr
     assert "The run fruits is on its way" in done.stdout
-    upgraded = helm("upgrade", "fruits", str(CHART), "--namespace", sky.namespace, given=values)
+    upgraded = helm("upgrade", "fruits", str(CHART), "--namespace", sky.namespace, "--reuse-values")
     assert upgraded.returncode != 0
     assert "release fruits is a run, and a run can't be changed" in upgraded.stderr
     done = printed(test)
