@@ -219,7 +219,7 @@ def test_executors_that_are_refused_end_the_run(small: Space) -> None:
 @pytest.mark.spark
 def test_executors_that_die_again_and_again_end_the_run(space: Space) -> None:
     touched = {"executor__extraJavaOptions": "-XX:+AlwaysPreTouch", "executor__memoryOverhead": "1m"}
-    space.apply(*allowed(space.name), *spark_release("dying", "--executors-within", "10", **touched))
+    space.apply(*allowed(space.name), *spark_release("dying", "--executors-within", "60", **touched))
     done = space.verger("watch", "dying", seconds=180)
     one_line(done, 1, "out of memory, its limit is 501Mi; raise the executors' memoryOverhead")
     assert done.stderr.startswith(("verger: executors die as soon as they are made, ", "verger: no executor for "))
