@@ -15,7 +15,7 @@ from verger.settings import Settings
 from tests.conftest import Runner
 from tests.test_pipeline import assert_same, assert_same_but_for_gaps
 
-pytestmark = [pytest.mark.spark, pytest.mark.real]
+pytestmark = [pytest.mark.spark, pytest.mark.real, pytest.mark.main]
 
 
 def features(store: Path) -> dict[str, list[float]]:
@@ -54,7 +54,6 @@ def test_three_fruits_explain_what_mllib_says_whatever_the_cut_and_the_engine(
         assert_equal(one.results, other.results)
 
 
-@pytest.mark.main
 def test_all_24_fruits_explain_what_mllib_says(run: Runner, real_images: Path) -> None:
     outcome = run(real_images, components=100)
     assert outcome.manifest["images"] == {"listed": 4207, "embedded": 4207, "reused": 0, "failed": 0}
