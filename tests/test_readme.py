@@ -40,9 +40,10 @@ def test_the_two_first_commands_are_the_demo_and_the_tests() -> None:
 @pytest.mark.parametrize(
     "command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *IN_A_CLUSTER, *BY_HELM]]
 )
-def test_the_command_works_as_printed(command: str, checkout: Path) -> None:
+def test_the_command_works_as_printed(command: str, checkout: Path, weights: dict[str, object]) -> None:
+    environment = os.environ | ({"VERGER_UNTRAINED": "true"} if "untrained" in weights else {})
     done = subprocess.run(
-        command, shell=True, cwd=checkout, capture_output=True, text=True, timeout=600, env=os.environ, check=False
+        command, shell=True, cwd=checkout, capture_output=True, text=True, timeout=600, env=environment, check=False
     )
     assert done.returncode == 0, done.stderr[-2000:]
     if command == "make demo":
