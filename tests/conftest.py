@@ -92,6 +92,14 @@ def bucket(s3: S3) -> Bucket:
     return s3.bucket()
 
 
+@pytest.fixture
+def images(bucket: Bucket, tmp_path: Path) -> Bucket:
+    """A bucket with 8 drawn images."""
+    drawing.orchard(tmp_path / "drawn", 1)
+    bucket.upload(tmp_path / "drawn", "images")
+    return bucket
+
+
 @pytest.fixture(scope="session")
 def kube_schemas(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Schemas for `kubeschemas.check`, of the cluster that kubectl's context names."""

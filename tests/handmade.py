@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.test_image import IMAGE
 from tests.webidentity import kubectl
 
-IMAGE = os.environ.get("VERGER_TEST_IMAGE", "")
 VERGER = str(Path(sys.executable).with_name("verger"))
 NAMES = {"app.kubernetes.io/name": "verger"}
 RESTRICTED = {
@@ -109,8 +108,8 @@ def spark_release(name: str, *words: str, **conf: str) -> list[dict[str, Any]]:
     return [{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name}, "data": data}, job]
 
 
-def allowed(space: str) -> list[dict[str, Any]]:
-    """What the chart allows a driver: executors, and its own Job's deadline."""
+def allowed(space: str, account: str = "default") -> list[dict[str, Any]]:
+    """What a driver needs: its executors, and its own Job's deadline."""
     group = "rbac.authorization.k8s.io"
     rules = [
         {
@@ -120,15 +119,16 @@ def allowed(space: str) -> list[dict[str, Any]]:
         },
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["patch"]},
     ]
-    subject = {"kind": "ServiceAccount", "name": "default", "namespace": space}
+    subject = {"kind": "ServiceAccount", "name": account, "namespace": space}
     bound = {"roleRef": {"apiGroup": group, "kind": "Role", "name": "driver"}, "subjects": [subject]}
     role = {"apiVersion": f"{group}/v1", "metadata": {"name": "driver"}}
     return [role | {"kind": "Role", "rules": rules}, role | {"kind": "RoleBinding"} | bound]
 
 
-def readable(log: str) -> None:
-    """A driver's log is the run's: nothing of Spark's or the JVM's."""
+def readable(log: str, first: str = "start") -> None:
+    """A driver's log is the run's: nothing of Spark's or the JVM's, which have these in their lines."""
     lines = log.splitlines()
     assert lines
-    assert not [line for line in lines if " WARN " in line or " INFO " in line or "WARNING" in line or "\tat " in line]
-    assert lines[0].startswith("start")
+    others = (" WARN ", " INFO ", "WARNING", "\tat ", "java.")
+    assert not [line for line in lines if any(sign in line for sign in others)], lines
+    assert lines[0].startswith(first)

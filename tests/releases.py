@@ -61,7 +61,6 @@ class Cloud:
 @contextmanager
 def cloud(folder: Path) -> Iterator[Cloud]:
     with s3server.serving(folder / "s3", address=ADDRESS) as s3, web_identity(s3, folder) as identity:
-        kubectl("label", "namespace", identity.namespace, "pod-security.kubernetes.io/enforce=restricted")
         yield Cloud(s3, s3.bucket(), identity)
 
 
@@ -85,10 +84,10 @@ class Release:
         done = helm("uninstall", self.name, "--namespace", self.namespace, "--wait")
         assert done.returncode == 0, done.stderr
 
-    def watch(self, *words: str) -> subprocess.Popen[str]:
+    def watch(self) -> subprocess.Popen[str]:
         """`verger kubernetes watch` on its way."""
         return subprocess.Popen(
-            [Path(sys.executable).with_name("verger"), "kubernetes", "watch", self.name, "-n", self.namespace, *words],
+            [Path(sys.executable).with_name("verger"), "kubernetes", "watch", self.name, "-n", self.namespace],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,

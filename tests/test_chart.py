@@ -199,9 +199,7 @@ def test_executors_have_no_token_of_the_api_server() -> None:
     made = pods(objects)
     assert made["executor"]["spec"]["automountServiceAccountToken"] is False
     assert made["driver"]["spec"]["automountServiceAccountToken"] is True
-    account = next(
-        each for each in objects if each["kind"] == "ServiceAccount" and each["metadata"]["name"] == "fruits"
-    )
+    account = one(objects, "ServiceAccount", "fruits")
     assert account["automountServiceAccountToken"] is False
 
 
@@ -218,14 +216,12 @@ def test_web_identity_is_in_driver_and_executors_alike() -> None:
         mounted = {each["mountPath"]: each["name"] for each in container["volumeMounts"]}
         volume = next(each for each in spec["volumes"] if each["name"] == mounted[folder])
         assert volume["projected"]["sources"][0]["serviceAccountToken"]["audience"] == "sts.amazonaws.com"
-    account = next(
-        each for each in objects if each["kind"] == "ServiceAccount" and each["metadata"]["name"] == "fruits"
-    )
+    account = one(objects, "ServiceAccount", "fruits")
     assert account["metadata"]["annotations"] == {"eks.amazonaws.com/role-arn": role}
 
 
 def test_the_drivers_role_is_about_what_spark_makes_and_its_own_job() -> None:
-    role = next(each for each in rendered() if each["kind"] == "Role" and each["metadata"]["name"] == "fruits")
+    role = one(rendered(), "Role", "fruits")
     about = {resource for rule in role["rules"] for resource in rule["resources"]}
     assert about == {"pods", "configmaps", "persistentvolumeclaims", "jobs"}
     assert all("*" not in (*rule["verbs"], *rule["resources"], *rule["apiGroups"]) for rule in role["rules"])

@@ -7,14 +7,13 @@ import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 import yaml
 
 from tests import kubeschemas
 from tests.charts import EXAMPLES, HELM, NEEDS_HELM
-from tests.webidentity import kubectl
+from tests.webidentity import kubectl, new_namespace
 
 CRDS = os.environ.get("VERGER_TEST_CRDS", "")
 SERVED = ["kubectl", "get", "--raw", "/apis/sparkoperator.k8s.io/v1beta2/sparkapplications"]
@@ -30,25 +29,21 @@ def crd() -> Path:
 
 
 @pytest.fixture(scope="module")
-def schemas(tmp_path_factory: pytest.TempPathFactory, crd: Path) -> Path:
-    return kubeschemas.add_custom(kubeschemas.schemas(tmp_path_factory.mktemp("schemas")), crd)
+def schemas(kube_schemas: Path, crd: Path) -> Path:
+    return kubeschemas.add_custom(kube_schemas, crd)
 
 
 @pytest.fixture(scope="module")
 def namespace(crd: Path) -> Iterator[str]:
     """An empty namespace, and the operator's kind; both go again."""
-    name = f"verger-{uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    for what in ("enforce", "warn"):
-        kubectl("label", "namespace", name, f"pod-security.kubernetes.io/{what}=restricted")
-    kubectl("-n", name, "create", "serviceaccount", "fruits-test")  # a pod is admitted after its account only
     kubectl("apply", "--server-side", "-f", str(crd))
     end = time.monotonic() + 30
     while subprocess.run(SERVED, capture_output=True, check=False).returncode != 0:
         assert time.monotonic() < end
         time.sleep(0.2)
-    yield name
-    kubectl("delete", "namespace", name, "--wait=false")
+    with new_namespace() as name:
+        kubectl("-n", name, "create", "serviceaccount", "fruits-test")  # a pod is admitted after its account only
+        yield name
     kubectl("delete", "-f", str(crd), "--wait=false")
 
 

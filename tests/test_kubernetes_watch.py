@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pytest
 
-from tests.handmade import IMAGE, VERGER, Space, allowed, readable, release, spark_release
+from tests.handmade import VERGER, Space, allowed, readable, release, spark_release
+from tests.test_image import IMAGE
 from tests.test_readme import IN_A_CLUSTER, ROOT
-from tests.webidentity import kubectl
+from tests.webidentity import kubectl, new_namespace
 
 pytestmark = [
     pytest.mark.kubernetes,
@@ -28,25 +28,16 @@ PROGRESS = "for i in 1 2 3; do echo features: $i of 3 images, 1/s, $((3 - i)) s 
 @pytest.fixture(scope="module")
 def space() -> Iterator[Space]:
     """As strict as a namespace can be."""
-    name = f"watch-{uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    try:
+    with new_namespace("watch") as name:
         yield Space(name)
-    finally:
-        kubectl("delete", "namespace", name, "--wait=false")
 
 
 @pytest.fixture
 def small() -> Iterator[Space]:
     """One that has room for one pod."""
-    name = f"watch-{uuid4().hex[:8]}"
-    kubectl("create", "namespace", name)
-    kubectl("-n", name, "create", "quota", "small", "--hard=pods=1,requests.cpu=150m,requests.memory=8Gi")
-    try:
+    with new_namespace("watch", restricted=False) as name:
+        kubectl("-n", name, "create", "quota", "small", "--hard=pods=1,requests.cpu=150m,requests.memory=8Gi")
         yield Space(name)
-    finally:
-        kubectl("delete", "namespace", name, "--wait=false")
 
 
 def one_line(done: subprocess.CompletedProcess[str], code: int, *parts: str) -> None:

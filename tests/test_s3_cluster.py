@@ -6,8 +6,6 @@ The cluster of kubectl's context runs pods on this machine, and has the image th
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,11 +13,12 @@ from typing import Any
 
 import pytest
 
+from tests.handmade import POD, RESTRICTED, SPARK, Space, allowed
+from tests.releases import ADDRESS
 from tests.s3server import Bucket, standing_before
 from tests.test_image import IMAGE, TARGET
 from tests.webidentity import AUDIENCE, READ, WRITE, WebIdentity, kubectl, web_identity
 
-ADDRESS = os.environ.get("VERGER_TEST_ADDRESS", "")
 pytestmark = [
     pytest.mark.s3,
     pytest.mark.spark,
@@ -30,29 +29,12 @@ pytestmark = [
     ),
 ]
 TOKEN = "/var/run/secrets/sts/token"
-RESTRICTED = {
-    "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]},
-}  # fmt: skip
-POD = {"runAsNonRoot": True, "runAsUser": 185, "fsGroup": 185, "seccompProfile": {"type": "RuntimeDefault"}}
-ROLE = {
-    "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "driver"},
-    "rules": [{
-        "apiGroups": [""], "resources": ["pods", "configmaps", "services", "persistentvolumeclaims"],
-        "verbs": ["get", "list", "watch", "create", "update", "patch", "delete", "deletecollection"],
-    }],
-}  # fmt: skip
 
 
 @pytest.fixture
 def cluster(bucket: Bucket, tmp_path: Path) -> Iterator[WebIdentity]:
     with web_identity(bucket.s3, tmp_path) as made:
-        kubectl("label", "namespace", made.namespace, "pod-security.kubernetes.io/enforce=restricted")
         yield made
-
-
-def applied(namespace: str, *manifests: dict[str, Any]) -> None:
-    given = json.dumps({"apiVersion": "v1", "kind": "List", "items": manifests})
-    subprocess.run(["kubectl", "-n", namespace, "apply", "-f", "-"], input=given, text=True, check=True)
 
 
 def pod(name: str, environment: dict[str, str], token: bool, **container: Any) -> dict[str, Any]:
@@ -87,14 +69,10 @@ def ran(cluster: WebIdentity, bucket: Bucket) -> tuple[str, str]:
         environment = cluster.environment(role, Path(TOKEN)) | {"AWS_ENDPOINT_URL_STS": sts.url}
         executor = pod("executor", environment, token=False)
         executor["spec"]["automountServiceAccountToken"] = False
-        conf = {
-            "spark.master": "k8s://https://kubernetes.default.svc", "spark.driver.host": "$(POD_IP)",
-            "spark.kubernetes.namespace": space, "spark.kubernetes.driver.pod.name": "driver",
-            "spark.kubernetes.container.image": IMAGE, "spark.kubernetes.container.image.pullPolicy": "Never",
+        conf = SPARK | {
+            "spark.kubernetes.driver.pod.name": "driver", "spark.kubernetes.namespace": space,
             "spark.kubernetes.authenticate.executor.serviceAccountName": "runner",
-            "spark.kubernetes.executor.podTemplateFile": "/template/executor.json",
             "spark.kubernetes.executor.podTemplateContainerName": "executor",
-            "spark.kubernetes.executor.request.cores": "200m", "spark.executor.instances": "1",
             "spark.executor.memory": "1g", "spark.executor.memoryOverhead": "1g", "spark.driver.memory": "1g",
             "spark.task.maxFailures": "1",
         }  # fmt: skip
@@ -107,16 +85,11 @@ def ran(cluster: WebIdentity, bucket: Bucket) -> tuple[str, str]:
             volumeMounts=[{"name": "template", "mountPath": "/template"}],
         )  # fmt: skip
         driver["spec"]["volumes"].append({"name": "template", "configMap": {"name": "template"}})
-        binding = {
-            "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "driver"},
-            "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "driver"},
-            "subjects": [{"kind": "ServiceAccount", "name": "runner", "namespace": space}],
-        }  # fmt: skip
         template = {
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "template"},
             "data": {"executor.json": json.dumps(executor)},
         }  # fmt: skip
-        applied(space, ROLE, binding, template, driver)
+        Space(space).apply(*allowed(space, "runner"), template, driver)
         return ended(space), kubectl("-n", space, "logs", "driver")
 
 

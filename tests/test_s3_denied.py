@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from verger import drawing
 from verger.aws import Aws
 
 from tests import s3server
@@ -20,14 +19,6 @@ from tests.s3server import NOWHERE, READS, REGION, S3, WRITES, Bucket, Done, Fro
 from tests.webidentity import READ, WRITE, WebIdentity, web_identity
 
 pytestmark = pytest.mark.s3
-
-
-@pytest.fixture
-def images(bucket: Bucket, tmp_path: Path) -> Bucket:
-    """A bucket with 8 drawn images."""
-    drawing.orchard(tmp_path / "drawn", 1)
-    bucket.upload(tmp_path / "drawn", "images")
-    return bucket
 
 
 @pytest.fixture

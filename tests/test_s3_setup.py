@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 from botocore.exceptions import ClientError
-from verger import drawing
 
 from tests.s3server import KEYS, REGION, S3, Bucket, Done, answering, run, standing_before
 from tests.templates import FOLDER, actions, filled
@@ -27,13 +26,6 @@ ROLE = "runs"
 def pods(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebIdentity]:
     with web_identity(s3, tmp_path_factory.mktemp("tokens")) as given:
         yield given
-
-
-@pytest.fixture
-def images(bucket: Bucket, tmp_path: Path) -> Bucket:
-    drawing.orchard(tmp_path / "drawn", 1)
-    bucket.upload(tmp_path / "drawn", "images")
-    return bucket
 
 
 @pytest.fixture

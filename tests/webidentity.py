@@ -82,6 +82,19 @@ def kubectl(*words: str) -> str:
 
 
 @contextmanager
+def new_namespace(prefix: str = "verger", restricted: bool = True) -> Iterator[str]:
+    """A namespace of the tests' own, of the restricted profile."""
+    name = f"{prefix}-{uuid4().hex[:8]}"
+    kubectl("create", "namespace", name)
+    try:
+        for what in ("enforce", "warn") if restricted else ():
+            kubectl("label", "namespace", name, f"pod-security.kubernetes.io/{what}=restricted")
+        yield name
+    finally:
+        kubectl("delete", "namespace", name, "--wait=false")
+
+
+@contextmanager
 def web_identity(s3: S3, folder: Path) -> Iterator[WebIdentity]:
     """A namespace of the tests' own, and the cluster's issuer known to IAM; skips where there is no cluster."""
     if not all(os.environ.get(name) for name in ("OIDC_ISSUER", "OIDC_CA", "KUBECONFIG")) or not shutil.which(
@@ -95,10 +108,8 @@ def web_identity(s3: S3, folder: Path) -> Iterator[WebIdentity]:
     provider = iam.create_open_id_connect_provider(
         Url=os.environ["OIDC_ISSUER"], ClientIDList=[AUDIENCE], ThumbprintList=[hashlib.sha1(der).hexdigest()]
     )
-    namespace = f"verger-{uuid4().hex[:8]}"
-    kubectl("create", "namespace", namespace)
     try:
-        yield WebIdentity(s3, namespace, provider["OpenIDConnectProviderArn"], folder)
+        with new_namespace() as namespace:
+            yield WebIdentity(s3, namespace, provider["OpenIDConnectProviderArn"], folder)
     finally:
-        kubectl("delete", "namespace", namespace, "--wait=false")
         iam.delete_open_id_connect_provider(OpenIDConnectProviderArn=provider["OpenIDConnectProviderArn"])

@@ -78,9 +78,11 @@ class Guard:
         """What ends the run, or None while there is hope."""
         if waited < min(NOTICE, self.within):
             return None
+        from verger.kubernetes.reasons import without_name  # with its client: a run that goes well does without
+
         why, newest = self._look()
         if why is not None:
-            if self.why is None or _what(why) != _what(self.why):
+            if self.why is None or without_name(why) != without_name(self.why):
                 self.show.say(f"no executor yet: {why}")
             self.why = why
         self.newest = newest if self.newest is None else self.newest
@@ -92,7 +94,7 @@ class Guard:
 
     def _look(self) -> tuple[str | None, int]:
         """Why there is no executor, as far as pods or Spark's log tell, and the number of the newest."""
-        from verger.kubernetes import reasons  # with its client: a run that goes well does without
+        from verger.kubernetes import reasons
         from verger.kubernetes.cluster import connect, executors
         from verger.kubernetes.pods import EXECUTOR_ID, label
 
@@ -144,8 +146,3 @@ def refusal(said: str) -> str | None:
     from verger.kubernetes import reasons
 
     return reasons.of_refusal(found[-1]) or f"the cluster refuses: {found[-1]}"
-
-
-def _what(why: str) -> str:
-    """A reason without the executor's name: the next one has another, and the same reason."""
-    return why.partition(": ")[2] or why

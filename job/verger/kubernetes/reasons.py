@@ -22,6 +22,7 @@ IMAGE = (
 NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 NOT_STARTED = ("StartError", "ContainerCannotRun")
 KILLED = 137  # 128 + SIGKILL
+RUN_SAYS = "verger: "  # before the one line of a run's error
 
 # What containerd and the kubelet put before the registry's own word.
 _WRAPPED = re.compile(
@@ -39,6 +40,11 @@ _WEBHOOK = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: 
 _ACCOUNT = re.compile(r"serviceaccount \"(?P<name>[^\"]+)\" not found")
 _RANGE = re.compile(r"(?P<what>(?:minimum|maximum) \S+ usage per \w+ is [^\n]+?)(?:\.|\]|$)")
 _RIGHT = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<what>\w+ resource "[^"]+")')
+
+
+def without_name(reason: str) -> str:
+    """A reason without the name of its pod: the next executor has another, and the same reason."""
+    return reason.partition(": ")[2] or reason
 
 
 def of_pod(pod: Pod) -> str | None:
@@ -80,7 +86,7 @@ def _of_containers(pod: Pod) -> str | None:
         ended = status.state and status.state.terminated
         if ended and ended.exitCode != 0:
             last = (ended.message or "").strip().splitlines()[-1:] or [f"exit code {ended.exitCode}"]
-            return f"init container {status.name} failed: {last[0].removeprefix('verger: ')}"
+            return f"init container {status.name} failed: {last[0].removeprefix(RUN_SAYS)}"
     return None
 
 

@@ -13,12 +13,12 @@ from verger.errors import SettingsError
 from verger.kubernetes import reasons
 from verger.kubernetes.cluster import Release
 from verger.kubernetes.pods import DRIVER, component, driver_of, end_of, name, name_of, phase, status
+from verger.kubernetes.reasons import RUN_SAYS
 from verger.progress import Told
 
 LINES = 200  # of the driver's log that are asked for: more than it writes between two looks
 ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the operator's states
 STOPPED = 143  # 128 + SIGTERM
-RUN_SAYS = "verger: "  # before the one line of an error
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from verger.kubernetes.pods import age, name, name_of, status
-from verger.kubernetes.snapshot import RUN_SAYS, Line, Snapshot
+from verger.kubernetes.reasons import RUN_SAYS, without_name
+from verger.kubernetes.snapshot import Line, Snapshot
 
 EXECUTORS = 12  # rows of them; more are counted
 LAST = 8  # lines of the driver's log that are shown, and that a watch begins with
@@ -83,7 +84,7 @@ class Plain:
                 self._say(line)
         self.before = state
         if snapshot.reason is not None and snapshot.end is None:
-            what = snapshot.reason.partition(": ")[2]  # without the pod's name: the next executor's is another
+            what = without_name(snapshot.reason)
             if what not in self.reasons:
                 self._say(snapshot.reason)
             self.reasons.add(what)
