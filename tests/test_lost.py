@@ -25,10 +25,33 @@ KILLED = (
     "\t exit code: 137\n\t termination reason: OOMKilled\n"
 )
 
+BROKEN = (
+    ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 1 in stage 4.0 failed 1 times, most recent "
+    "failure: Lost task 1.0 in stage 4.0 (TID 10) (localhost executor driver): {error}\n"
+    "\tat java.base/java.io.DataInputStream.readFully(DataInputStream.java:210)\n"
+    "\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:385)\n"
+    "\tat {of}\n"
+)
+WORKER = (
+    "a Python worker died, killed perhaps for its memory; give the machine more, or on Kubernetes raise the executors' "
+    "memoryOverhead (spark.executor.memoryOverhead)"
+)
+
 
 @pytest.mark.parametrize(
     ("message", "line"),
     [
+        (
+            BROKEN.format(error="java.io.EOFException", of="org.apache.spark.api.python.PythonWorkerFactory.createWorker"),
+            WORKER,
+        ),
+        (
+            BROKEN.format(
+                error="java.io.IOException: Broken pipe", of="org.apache.spark.sql.execution.python.PythonArrowInput.write"
+            ),
+            WORKER,
+        ),
+        (BROKEN.format(error="java.io.EOFException", of="org.apache.spark.storage.BlockManager.get"), None),
         (
             LOST.format(why=KILLED),
             "executor 4: out of memory, as the executors before it that had the same images; raise the executors' "

@@ -9,7 +9,14 @@ _EXECUTOR = re.compile(
     r"(?P<rest>.*?termination reason: \w+)?",
     re.DOTALL,
 )
-_WORKER = "Python worker exited unexpectedly"
+# A worker that died before it told the JVM its pid is an end of file in what waits for that; one that died as it was
+# written to is a broken pipe (PythonWorkerFactory and PythonRunner of Spark).
+_WORKER = re.compile(
+    r"Python worker exited unexpectedly"
+    r"|java\.(?:io\.EOFException|io\.IOException: (?:Broken pipe|Connection reset)|net\.SocketException"
+    r"|nio\.channels\.ClosedChannelException)[^\n]*\n(?:\tat (?!org\.apache\.spark)[^\n]+\n)*"
+    r"\tat org\.apache\.spark\.(?:sql\.execution|api)\.python\."
+)
 _STOPPED = re.compile(
     r"stopped SparkContext|SparkContext was shut down|Spark context stopped|SparkContext has been shut"
 )
@@ -29,7 +36,7 @@ def explained(error: BaseException) -> str | None:
             f"executor {executor['id']}: lost, as those before it that had the same images: {executor['why']}; see its "
             "log, or run again"
         )
-    if _WORKER in message:
+    if _WORKER.search(message) is not None:
         return (
             "a Python worker died, killed perhaps for its memory; give the machine more, or on Kubernetes raise the "
             "executors' memoryOverhead (spark.executor.memoryOverhead)"
