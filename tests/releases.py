@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -69,12 +69,15 @@ class Release:
 
     name: str
     namespace: str
-    installed: subprocess.CompletedProcess[str] = field(init=False)
 
     def install(self, values: dict[str, Any]) -> Release:
-        self.installed = helm("install", self.name, str(CHART), "--namespace", self.namespace, given=values)
-        assert self.installed.returncode == 0, self.installed.stderr
+        done = self.asked(values)
+        assert done.returncode == 0, done.stderr
         return self
+
+    def asked(self, values: dict[str, Any]) -> subprocess.CompletedProcess[str]:
+        """What `helm install` says."""
+        return helm("install", self.name, str(CHART), "--namespace", self.namespace, given=values)
 
     def test(self, timeout: str = "5m") -> subprocess.CompletedProcess[str]:
         return helm("test", self.name, "--namespace", self.namespace, "--timeout", timeout)
@@ -140,3 +143,32 @@ def ready(pod: dict[str, Any]) -> bool:
         condition["type"] == "Ready" and condition["status"] == "True"
         for condition in pod["status"].get("conditions", [])
     )
+
+
+def secure(pod: dict[str, Any], token_of_the_api_server: bool) -> None:
+    """What the chart promises of a pod, on the object that runs."""
+    spec = pod["spec"]
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["runAsUser"] == 185
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    mounted = {mount["mountPath"] for each in spec["containers"] for mount in each["volumeMounts"]}
+    assert ("/var/run/secrets/kubernetes.io/serviceaccount" in mounted) == token_of_the_api_server
+    for each in [*spec["containers"], *spec.get("initContainers", [])]:
+        assert each["securityContext"]["readOnlyRootFilesystem"] is True
+        assert each["securityContext"]["allowPrivilegeEscalation"] is False
+        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+    variables = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+    assert "AWS_ACCESS_KEY_ID" not in variables
+    token = variables["AWS_WEB_IDENTITY_TOKEN_FILE"]
+    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
+    said = kubectl(
+        "-n", namespace, "exec", name, "--", "sh", "-c", f"id -u; head -c 3 {token}; echo; touch /x 2>&1 || true"
+    )
+    assert said.split()[:2] == ["185", "eyJ"], said
+    assert "Read-only file system" in said
+
+
+def told(sky: Cloud, results: str = "results") -> dict[str, Any]:
+    """The run's own account, in its results."""
+    read: dict[str, Any] = json.loads(sky.bucket.read(f"{results}/run.json"))
+    return read
