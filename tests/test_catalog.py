@@ -1,12 +1,8 @@
-"""The arithmetic of the plan, with Spark's own packing of files written out; listing is tried with Spark."""
+"""The arithmetic of the plan; listing is tried with Spark, by whole runs."""
 
 from __future__ import annotations
 
-import heapq
-from math import ceil
-
-import pytest
-from hypothesis import assume, given
+from hypothesis import given
 from hypothesis import strategies as st
 from verger.catalog import ARROW_BYTES, ARROW_ROWS, TASK_BYTES, Counts, Plan
 
@@ -17,41 +13,8 @@ def counts(sizes: list[int]) -> Counts:
     )
 
 
-def packed(sizes: list[int], plan: Plan) -> list[list[int]]:
-    """Tasks as Spark's FilePartition.getFilePartitions makes them: largest first, next fit."""
-    cost = sum(sizes) + len(sizes) * plan.image_cost
-    limit = min(plan.task_cost, max(plan.image_cost, cost))
-    tasks: list[list[int]] = [[]]
-    filled = 0
-    for size in sorted(sizes, reverse=True):
-        if filled + size > limit and tasks[-1]:
-            tasks.append([])
-            filled = 0
-        tasks[-1].append(size)
-        filled += size + plan.image_cost
-    return tasks
-
-
 SIZES = st.lists(st.integers(1, 1 << 26), min_size=1, max_size=300)
 SLOTS = st.integers(1, 64)
-
-
-def busiest(tasks: list[list[int]], plan: Plan, slots: int) -> int:
-    """The cost of the slot that has most to do, when each takes the next task as soon as it is free."""
-    loads = [0] * slots
-    for task in tasks:
-        heapq.heapreplace(loads, loads[0] + sum(task) + len(task) * plan.image_cost)
-    return max(loads)
-
-
-@given(SIZES, SLOTS)
-def test_uneven_images_make_about_the_planned_tasks_and_share_the_work(sizes: list[int], slots: int) -> None:
-    plan = Plan.of(counts(sizes), slots, None, None)
-    assume(plan.commits == 1)
-    tasks = packed(sizes, plan)
-    assert len(tasks) <= 2 * plan.tasks
-    ideal = max((sum(sizes) + len(sizes) * plan.image_cost) / slots, max(sizes) + plan.image_cost)
-    assert busiest(tasks, plan, slots) <= 3 * ideal
 
 
 @given(st.integers(1, 10**7), st.integers(1, 1 << 20), SLOTS, st.integers(1, 10**6))
@@ -74,14 +37,6 @@ def test_arrow_batches_are_bounded_by_bytes_and_rows(sizes: list[int]) -> None:
     plan = Plan.of(counts(sizes), 2, None, None)
     assert 1 <= plan.arrow_rows <= ARROW_ROWS
     assert plan.arrow_rows == 1 or plan.arrow_rows * max(sizes) <= ARROW_BYTES
-    assert plan.settings()["spark__sql__execution__arrow__maxRecordsPerBatch"] == plan.arrow_rows
-
-
-@pytest.mark.parametrize(("images", "slots"), [(4, 2), (64, 2), (64, 16), (200, 64), (4207, 2), (4207, 16)])
-def test_equal_images_are_spread_equally(images: int, slots: int) -> None:
-    sizes = [5000] * images
-    plan = Plan.of(counts(sizes), slots, None, None)
-    assert max(map(len, packed(sizes, plan))) == ceil(images / plan.tasks)
 
 
 def test_large_images_make_tasks_small() -> None:

@@ -166,13 +166,12 @@ class Check:
             from verger.catalog import binary_files
             from verger.executors import guarded
             from verger.features import ROWS, new_embedder
+            from verger.reading import reader
 
             image = self.settings.location("images") / self._first()
-            files = binary_files(spark, [image.uri]).selectExpr(
-                "path", "length AS size", "modificationTime AS modified", "content"
-            )
+            embedder = new_embedder(spark.sparkContext, self._graph, Decoder(), reader(image, self.aws))
             with guarded(spark.sparkContext, self.settings.executors_within, self.show, self.launch.log):
-                row = files.mapInArrow(new_embedder(spark.sparkContext, self._graph, Decoder()), ROWS).first()
+                row = binary_files(spark, image.uri).mapInArrow(embedder, ROWS).first()
             if row is None:
                 raise VergerError(f"{image}: a worker could not read it; see {self.launch.log}")
             return f"{said}; a worker read {image}: {row.status}"

@@ -10,10 +10,11 @@ from pyspark import AccumulatorParam, SparkContext
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from verger.catalog import KEY, Catalog, Counts, Plan, bucket, label
+from verger.catalog import KEY, Catalog, Plan, bucket, label
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.lease import Lease
+from verger.reading import Reader
 from verger.session import configured
 from verger.statistics import Statistics
 from verger.store import Store
@@ -51,11 +52,11 @@ def gathering(embedder: Embedder, context: SparkContext) -> Embedder:
     return replace(embedder, gatherer=context.accumulator(Statistics.empty(0), _Sum()))
 
 
-def new_embedder(context: SparkContext, graph: Graph, decoder: Decoder) -> Embedder:
+def new_embedder(context: SparkContext, graph: Graph, decoder: Decoder, reader: Reader) -> Embedder:
     """What workers embed with: the graph is broadcast, threads are a task's cores."""
     threads = int(context.getConf().get("spark.task.cpus", "1") or 1)
     counters = Counters(context.accumulator(0), context.accumulator(0), context.accumulator(0))
-    return Embedder(context.broadcast(graph), graph.engine, graph.model, decoder, threads, counters)
+    return Embedder(context.broadcast(graph), graph.engine, reader, graph.model, decoder, threads, counters)
 
 
 def warm(context: SparkContext, embedder: Embedder) -> None:
@@ -77,26 +78,26 @@ class Features:
     run: str
     max_bytes: int
 
-    def embed(self, counts: Counts, plan: Plan, known: DataFrame | None, lease: Lease) -> None:
+    def embed(self, plan: Plan, known: DataFrame | None, lease: Lease) -> None:
         """Embed and commit what is new; a run that is killed loses the commits it was at, and no more.
 
         Two commits are under way at a time, so that one's last tasks and its transaction leave no core idle.
         """
         spark = self.store.spark
-        new = None
-        if (known is not None and counts.new < counts.listed) or self.catalog.files is None:
-            new = self.catalog.new(known).select("url").persist()
+        new = self.catalog.new(known).where((F.col("size") > 0) & (F.col("size") <= self.max_bytes)).select(*KEY)
+        if known is not None:
+            new = new.persist()  # else it is the listing, which Spark keeps already
 
         def commit(number: int) -> None:
             lease.check()
-            if (chosen := self._chosen(plan, number, new)) is not None:
-                self.store.append(self._rows(chosen))
+            chosen = new if plan.commits == 1 else new.where(bucket(plan.commits) == number)
+            self.store.append(self._rows(chosen.repartition(plan.tasks)))
 
         numbers = iter(range(plan.commits))
         pool = ThreadPoolExecutor(COMMITS_AT_A_TIME)
         commits = {pool.submit(commit, number) for number in islice(numbers, COMMITS_AT_A_TIME)}
         try:
-            with configured(spark, **plan.settings()):
+            with configured(spark, spark__sql__execution__arrow__maxRecordsPerBatch=plan.arrow_rows):
                 while commits:  # none is begun once another has failed
                     ended, commits = _next(commits, lease)
                     for future in ended:
@@ -109,21 +110,10 @@ class Features:
             raise
         finally:
             pool.shutdown(wait=False)
-        if new is not None:
+        if known is not None:
             new.unpersist()
 
-    def _chosen(self, plan: Plan, number: int, new: DataFrame | None) -> DataFrame | None:
-        """The files of one commit: pruned by Spark before any is opened; None for none."""
-        if new is not None:  # names are collected for one commit at a time
-            return self.catalog.only([row.url for row in new.where(bucket(plan.commits, "url") == number).collect()])
-        files = self.catalog.files
-        assert files is not None  # without a folder, all that is new has been named
-        return files if plan.commits == 1 else files.where(bucket(plan.commits) == number)
-
-    def _rows(self, files: DataFrame) -> DataFrame:
-        images = files.where(F.col("length") <= self.max_bytes).select(
-            "path", F.col("length").alias("size"), F.col("modificationTime").alias("modified"), "content"
-        )
+    def _rows(self, images: DataFrame) -> DataFrame:
         return self._complete(images.mapInArrow(self.embedder, ROWS))
 
     def _complete(self, rows: DataFrame) -> DataFrame:

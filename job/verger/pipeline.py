@@ -25,6 +25,7 @@ from verger.locations import Location
 from verger.network import Weights
 from verger.progress import Show
 from verger.projection import Projection
+from verger.reading import reader
 from verger.results import LocalResults, Results
 from verger.settings import Settings
 from verger.steps import Steps
@@ -142,7 +143,7 @@ class Run:
                     starting.result().stop()
                 raise
             context = starting.result()
-            embedder = new_embedder(context, graph, decoder)
+            embedder = new_embedder(context, graph, decoder, reader(settings.location("images"), self.aws))
             if launch.local:
                 pool.submit(warm, context, embedder)
             spark = SparkSession(context)

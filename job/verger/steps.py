@@ -91,7 +91,7 @@ class Steps:
                 with ThreadPoolExecutor(1) as pool:
                     if known is None and self.launch.local:
                         pool.submit(reduction.rehearse, store.of(None))
-                    features.embed(counts, work, known, self.lease)
+                    features.embed(work, known, self.lease)
                 if counters.done != counts.new:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know

@@ -20,6 +20,7 @@ from verger import parity
 from verger.decode import SIDE, BadImage, Decoded, Decoder
 from verger.engines import FEATURES, Engine, EngineName, Graph, build, worker_engine
 from verger.projection import Projection
+from verger.reading import Reader
 from verger.statistics import Running, Statistics
 
 T_co = TypeVar("T_co", covariant=True)
@@ -65,10 +66,11 @@ class Counters:
 
 @dataclass(frozen=True)
 class Embedder:
-    """The worker's side: Arrow batches of (path, size, modified, content) -> batches of ROWS."""
+    """The worker's side: Arrow batches of (path, size, modified) -> batches of ROWS, of the images that can be read."""
 
     graph: Broadcast[Graph]
     engine: EngineName
+    reader: Reader
     model: str  # with the engine, what tells a worker that the one it has built is still the right one
     decoder: Decoder
     threads: int
@@ -78,9 +80,9 @@ class Embedder:
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         engine: Engine | None = None
         running = Running()
-        for batch in batches:
+        for batch, contents in self.reader.contents(batches):
             engine = engine or worker_engine(self.engine, self.model, self.threads, self._build)
-            rows, features = self._embed(batch, engine)
+            rows, features = self._embed(batch, contents, engine)
             if self.gatherer is not None:
                 running.add(features)
             yield rows
@@ -98,8 +100,10 @@ class Embedder:
         parity.check(engine, parity.expected(graph), f"engine {graph.engine} on this worker")
         return engine
 
-    def _embed(self, batch: pa.RecordBatch, engine: Engine) -> tuple[pa.RecordBatch, NDArray[np.float32]]:
-        outcomes = [_outcome(self.decoder, data) for data in _contents(batch.column("content"))]
+    def _embed(
+        self, batch: pa.RecordBatch, contents: list[bytes], engine: Engine
+    ) -> tuple[pa.RecordBatch, NDArray[np.float32]]:
+        outcomes = [_outcome(self.decoder, content) for content in contents]
         good = [outcome.image.pixels for outcome in outcomes if outcome.image is not None]
         pixels = np.stack(good) if good else np.empty((0, SIDE, SIDE, 3), np.uint8)
         features = engine.embed(pixels) if good else np.empty((0, FEATURES), np.float32)
@@ -129,19 +133,12 @@ class _Outcome:
     reason: str | None = None
 
 
-def _outcome(decoder: Decoder, data: memoryview) -> _Outcome:
+def _outcome(decoder: Decoder, data: bytes) -> _Outcome:
     digest = hashlib.sha256(data).hexdigest()
     try:
         return _Outcome(digest, image=decoder.decode(data))
     except BadImage as bad:
         return _Outcome(digest, reason=str(bad))
-
-
-def _contents(column: pa.Array) -> Iterator[memoryview]:
-    """Each value's bytes, without a copy."""
-    for value in column:
-        buffer = value.as_buffer()
-        yield memoryview(b"") if buffer is None or buffer.size == 0 else memoryview(buffer).cast("B")
 
 
 def lists(values: np.ndarray, present: np.ndarray) -> pa.Array:
