@@ -76,7 +76,7 @@ def put(bucket: Bucket, key: str, content: bytes) -> tuple[str, int, datetime]:
 def keys(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     for name, value in bucket.s3.environment.items():
         monkeypatch.setenv(name, value)
-    reading._client.cache_clear()  # a client keeps the keys that it was made with
+    reading.worker_client.cache_clear()  # a client keeps the keys that it was made with
     return bucket
 
 

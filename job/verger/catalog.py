@@ -1,6 +1,6 @@
 """What images there are, which of them are new, and how to cut those into commits and tasks.
 
-Spark lists the folder once, or reads a manifest instead. That listing, which Spark keeps, serves the ledger's question
+A folder is listed once, or a manifest read instead. That listing, which Spark keeps, serves the ledger's question
 (what is new?) and the workers, who read what it names: an image that is known is never opened.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from math import ceil
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
@@ -17,6 +17,9 @@ from pyspark.sql import functions as F
 from verger import inventory
 from verger.locations import Location
 from verger.session import configured, slots
+
+if TYPE_CHECKING:
+    from verger.aws import Aws
 
 KEY = ["path", "size", "modified"]  # with the model, what makes an image known
 AGAIN = "again"  # the status of a known image that is tried again
@@ -48,11 +51,17 @@ class Catalog:
 
     @classmethod
     def take(
-        cls, spark: SparkSession, images: Location, include: str, known: DataFrame | None, manifest: Location | None
+        cls,
+        spark: SparkSession,
+        images: Location,
+        include: str,
+        known: DataFrame | None,
+        manifest: Location | None,
+        aws: Aws | None,
     ) -> tuple[Catalog, Counts]:
         """List the images and compare them with what the store knows (KEY, status); None is an empty store."""
-        if manifest is not None:
-            catalog = cls(_labelled(inventory.entries(spark, manifest, images, include)).persist())
+        if (listed := _listed(spark, images, include, manifest, aws)) is not None:
+            catalog = cls(_labelled(listed).persist())
             return catalog, catalog.count(known)
         files = binary_files(spark, images.uri, include)
         with listed_by(spark):
@@ -117,6 +126,20 @@ class Catalog:
         if known is None:
             return self.listing
         return self.listing.join(known.where(F.col("status") != AGAIN).select(*KEY), on=KEY, how="left_anti")
+
+
+def _listed(
+    spark: SparkSession, images: Location, include: str, manifest: Location | None, aws: Aws | None
+) -> DataFrame | None:
+    """What a manifest or a bucket lists; None for a folder, which Spark does."""
+    if manifest is not None:
+        return inventory.entries(spark, manifest, images, include)
+    if images.is_local:
+        return None
+    from verger import listing  # boto3, which local runs need not wait for
+
+    assert aws is not None
+    return inventory.chosen(spark, listing.objects(spark, images, aws), images, include)
 
 
 def binary_files(spark: SparkSession, url: str, include: str = "*") -> DataFrame:

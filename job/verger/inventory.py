@@ -31,6 +31,11 @@ def entries(spark: SparkSession, manifest: Location, images: Location, include: 
         modified = F.date_trunc("second", modified)  # all that S3 says of a single object
     size = F.col("size").cast("bigint")
     listed = rows.where(_is_current(rows)).select(path.alias("path"), size.alias("size"), modified.alias("modified"))
+    return chosen(spark, listed, images, include).dropDuplicates(["path"])
+
+
+def chosen(spark: SparkSession, listed: DataFrame, images: Location, include: str) -> DataFrame:
+    """Those of the listed paths that are below `images`, are not hidden, and have names that `include` takes."""
     prefix = f"{images.uri.rstrip('/')}/"
     below = F.col("path").substr(len(prefix) + 1, 1 << 20)
     name = F.element_at(F.split("path", "/"), -1)
@@ -39,7 +44,7 @@ def entries(spark: SparkSession, manifest: Location, images: Location, include: 
         & ~below.rlike(HIDDEN)
         & (name != "")
         & name.rlike(f"^(?:{_pattern(spark, include)})$")
-    ).dropDuplicates(["path"])
+    )
 
 
 def _read(spark: SparkSession, manifest: Location) -> DataFrame:

@@ -68,7 +68,7 @@ class BucketReader:
 
         A VergerError when S3 refuses an object, or is away for longer than a minute.
         """
-        client = _client(self.region, self.endpoint)
+        client = worker_client(self.region, self.endpoint)
         pool = ThreadPoolExecutor(REQUESTS)
         coming: deque[tuple[pa.RecordBatch, Iterator[bytes | None]]] = deque()
         try:
@@ -132,7 +132,7 @@ def _object(client: S3Client, image: Listed) -> bytes | None:
 
 
 @lru_cache(maxsize=1)
-def _client(region: str, endpoint: str | None) -> S3Client:
+def worker_client(region: str, endpoint: str | None) -> S3Client:
     """A worker's client: like its engine, it is made once for all tasks that the worker is given."""
     from verger.aws import Aws
 

@@ -53,7 +53,8 @@ class Steps:
         known = store.known() if store.exists() else None
         with show.stage("listing"), ThreadPoolExecutor(1) as pool:
             creating = pool.submit(store.create) if known is None else None
-            catalog, counts = Catalog.take(self.spark, images, settings.include, known, settings.places.get("manifest"))
+            manifest = settings.places.get("manifest")
+            catalog, counts = Catalog.take(self.spark, images, settings.include, known, manifest, self.aws)
             if creating is not None:
                 creating.result()
         if counts.listed == 0:
