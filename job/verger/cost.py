@@ -78,8 +78,9 @@ def lines(plain: Mapping[str, Any]) -> list[str]:
     requests = plain["s3_requests"]
     used = f"{amount(plain['vcpu_hours'])} vCPU-hours, {amount(plain['gb_hours'])} GB-hours"
     if total := requests["writes"] + requests["reads"]:
-        modelled = f" ({requests['modelled']:,} modelled)" if requests["modelled"] else ""
-        used += f", {total:,} S3 requests{modelled}"
+        modelled = requests["modelled"]
+        how = "" if not modelled else " (modelled)" if modelled == total else f" ({modelled:,} modelled)"
+        used += f", {total:,} S3 requests{how}"
     if "parts" not in plain:
         return [used]
     if not plain["estimates"]:

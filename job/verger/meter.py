@@ -49,7 +49,7 @@ class Meter:
             requests += self.aws.tally.requests
             if executors:
                 requests += s3_requests.of_executors(counts.new, counts.listed - counts.new, files)
-        if self.launch.local:
+        if self.launch.local and not executors:
             pod = this_machine(self.settings.driver_memory, slots(self.spark))
             return Usage((Held(pod, lasted),), lasted, requests, local=True)
         fleet = Fleet.of(dict(self.spark.sparkContext.getConf().getAll()))
