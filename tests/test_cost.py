@@ -15,6 +15,7 @@ from verger.errors import SettingsError
 from verger.estimate import estimate, seconds
 from verger.fleet import CHART, Fleet, Pod
 from verger.prices import TABLE, Prices
+from verger.results import summary
 from verger.s3_requests import Requests
 from verger.usage import Held, Usage
 
@@ -182,4 +183,5 @@ def test_a_local_run_tells_hours_and_no_money_and_a_table_prices_it_later(run: R
     assert pod["seconds"] == pytest.approx(outcome.manifest["seconds"]["total"], abs=0.5)
     assert "estimates" not in cost
     assert cost["s3_requests"] == {"writes": 0, "reads": 0, "modelled": 0}
+    assert f"cost: {lines(cost)[0]}" in summary(outcome.location, outcome.manifest)
     assert lines(cost)[0] in told("--results", outcome.results)

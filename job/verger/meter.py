@@ -48,7 +48,8 @@ class Meter:
         if self.aws is not None:
             requests += self.aws.tally.requests
             if executors:
-                requests += s3_requests.of_executors(counts.new, counts.listed - counts.new, files)
+                known = 0 if self.settings.manifest else counts.listed - counts.new  # a manifest's are not looked at
+                requests += s3_requests.of_executors(counts.new, known, files)
         if self.launch.local and not executors:
             pod = this_machine(self.settings.driver_memory, slots(self.spark))
             return Usage((Held(pod, lasted),), lasted, requests, local=True)
@@ -57,7 +58,7 @@ class Meter:
         return Usage(tuple(held), lasted, requests)
 
     def _executors(self) -> Iterator[float]:
-        """The seconds that each executor was there, of those that are gone too."""
+        """The seconds that each executor was there; of those that are gone, Spark remembers a hundred."""
         found: Any = self.spark.sparkContext._jsc.sc().statusStore().executorList(False)
         now = time.time()
         for executor in map(found.apply, range(found.size())):
