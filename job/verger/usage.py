@@ -57,7 +57,12 @@ class Usage:
             "vcpu_hours": round(self.vcpu_hours, 6),
             "gb_hours": round(self.gb_hours, 6),
             "pods": [
-                {"role": held.pod.role, "vcpu": held.pod.vcpu, "gb": held.pod.gb, "seconds": round(held.seconds, 3)}
+                {
+                    "role": held.pod.role,
+                    "vcpu": held.pod.vcpu,
+                    "gb": round(held.pod.gb, 6),
+                    "seconds": round(held.seconds, 3),
+                }
                 for held in self.held
             ],
             "s3_requests": asdict(self.requests),
