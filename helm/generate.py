@@ -20,7 +20,7 @@ from verger.settings import Settings
 
 CHART = Path(__file__).with_name("verger")
 # What the chart says itself, or what makes no sense in a pod.
-OWN = {"config", "master", "driver_memory", "container_image", "cache", "scratch", "weights", "projection"}
+OWN = {"config", "master", "driver_memory", "container_image", "cache", "scratch", "weights", "projection", "prices"}
 PLACES = ("images", "store", "results")
 # Kubernetes' own objects, which its API server checks.
 FREE = {"podSecurityContext", "securityContext", "quota.hard", "sparkConf"}

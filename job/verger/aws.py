@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 from xml.etree.ElementTree import ParseError
@@ -14,6 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
 from verger.errors import SettingsError, VergerError
+from verger.s3_requests import Tally
 
 if TYPE_CHECKING:
     from botocore.credentials import Credentials
@@ -45,6 +46,7 @@ class Aws:
     region: str
     endpoint: str | None = None
     kms_key: str | None = None
+    tally: Tally = field(default_factory=Tally, compare=False, repr=False)
 
     @classmethod
     def of(cls, settings: Settings) -> Aws:
@@ -70,6 +72,7 @@ class Aws:
         endpoint = self.endpoint or f"https://s3.{self.region}{AWS_HOST}"
         client = self._session.client("s3", endpoint_url=endpoint, config=config.merge(style))
         client.meta.events.register_last("before-parameter-build.s3", _stay)
+        client.meta.events.register("before-send.s3", self.tally.see)
         return client
 
     @cached_property

@@ -23,6 +23,7 @@ from verger.clearance import clear
 from verger.decode import Decoder
 from verger.engines import Graph
 from verger.errors import SettingsError, VergerError
+from verger.fleet import GIB, this_machine
 from verger.launch import Launch
 from verger.locations import HIDDEN
 from verger.network import Weights
@@ -32,9 +33,6 @@ from verger.settings import Settings
 if TYPE_CHECKING:
     from verger.aws import Aws
 
-WORKER = 700 << 20  # bytes that a Python worker may take
-DRIVER = 600 << 20  # bytes of the driver's Python, beside the JVM's heap
-GIB = 1 << 30
 LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")  # cgroup 2, 1
 
 
@@ -145,12 +143,10 @@ class Check:
     def _memory(self) -> str:
         """What this machine or container has, and what a run here takes."""
         has = memory_limit()
-        number, unit = int(self.settings.driver_memory[:-1]), self.settings.driver_memory[-1]
-        needs = DRIVER + number * (GIB if unit == "g" else 1 << 20)
-        if self.launch.local:
-            needs += (os.cpu_count() or 1) * WORKER
-        said = f"{has / GIB:.1f} GiB, a run takes up to {needs / GIB:.1f}"
-        if has < needs:
+        workers = (os.cpu_count() or 1) if self.launch.local else 0
+        needs = this_machine(self.settings.driver_memory, workers).gb
+        said = f"{has / GIB:.1f} GiB, a run takes up to {needs:.1f}"
+        if has < needs * GIB:
             raise VergerError(f"memory: {said}; give it more, or lower --driver-memory")
         return said
 

@@ -26,30 +26,33 @@ S3 = (
 COMPUTING = (
     "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",
     "commit_every", "partitions", "manifest", *S3, "event_log", "master", "executors_within", "driver_memory", "cache",
-    "scratch", "config", "verbose",
+    "scratch", "prices", "config", "verbose",
 )  # fmt: skip
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(kubernetes, name="kubernetes")
 
 
-def with_settings(*names: str) -> Callable[[Callable[[Settings], None]], Callable[..., None]]:
+def with_settings(*names: str, **more: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Make a command of a function of Settings: the fields `names` become its options.
+
+    So do `more`, which are no settings: the function has them by their names.
 
     Values stay text here: the settings model reads them, so that a wrong one is told in the same words wherever it
     comes from.
     """
 
-    def decorate(function: Callable[[Settings], None]) -> Callable[..., None]:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
         def command(**given: Any) -> None:
-            function(Settings.load(**given))
+            own = {name: given.pop(name) for name in more}
+            function(Settings.load(**given), **own)
 
         command.__doc__ = function.__doc__
         command.__name__ = function.__name__
         command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
             [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
-                for name in names
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
+                for name, option in ({name: _option(name) for name in names} | more).items()
             ]
         )
         return command
@@ -72,7 +75,7 @@ def _option(name: str) -> Any:
 _METAVARS = {
     **dict.fromkeys(("images", "store", "results", "projection", "manifest", "event_log"), "URI"),
     **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
-    **dict.fromkeys(("weights", "config"), "FILE"),
+    **dict.fromkeys(("weights", "prices", "config"), "FILE"),
     **dict.fromkeys(("region", "attest_region"), "REGION"),
     "residency": "NAME", "policies": "NAME=REGION,...", "endpoint": "URL", "kms_key": "ARN", "container_image": "IMAGE",
     "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
@@ -130,6 +133,26 @@ def demo(settings: Settings) -> None:
     from verger.demo import demo as run_demo
 
     _tell(run_demo(settings, _show()))
+
+
+@app.command()
+@with_settings(
+    "results", *S3, "prices", "config", "verbose",
+    count=Annotated[int | None, typer.Option("--count", help="Images that a run would embed.", metavar="N")],
+    size=Annotated[int | None, typer.Option("--bytes", help="What they weigh in all.", metavar="N")],
+    conf=Annotated[
+        list[str] | None,
+        typer.Option("--conf", help="Spark's sizes, where they are not the chart's.", metavar="NAME=VALUE"),
+    ],
+)  # fmt: skip
+def cost(settings: Settings, count: int | None, size: int | None, conf: list[str] | None) -> None:
+    """Estimate what a run would cost (--count, --bytes), or price the one that left --results again."""
+    from verger.cost import lines
+    from verger.estimate import again, asked
+
+    found = again(settings, _show()) if count is None else asked(settings, count, size or 0, conf or [])
+    for line in lines(found.plain()):
+        print(line)
 
 
 def _job(settings: Settings) -> Any:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import SparkSession
 
-from verger import network, session, storage
+from verger import meter, network, session, storage
 from verger.clearance import clear
 from verger.decode import Decoder
 from verger.errors import SettingsError, TooManyFailed, VergerError
@@ -70,6 +70,7 @@ class Run:
     def _run(self, earlier: Callable[[], Projection | None]) -> Outcome:
         images, store = self.settings.location("images"), self.settings.location("store")
         launch = self.launch or Launch(self.settings)
+        prices = meter.table(self.settings, launch.local)
         clearance = clear(self.settings, self.aws, self.show)
         if clearance.identity is not None:
             launch.credentials = clearance.identity.provider
@@ -90,7 +91,9 @@ class Run:
                 )
             results.aside.mkdir(parents=True)
             try:
-                steps = Steps(self.settings, self.aws, self.show, launch, self.began, spark, embedder, results, lease)
+                steps = Steps(
+                    self.settings, self.aws, self.show, launch, self.began, spark, embedder, results, lease, prices
+                )
                 manifest = steps.go(images, store, projection)
                 manifest |= clearance.plain()
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}

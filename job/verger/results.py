@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pyspark.sql import DataFrame
 
+from verger import cost
 from verger.errors import SettingsError
 from verger.locations import Location
 
@@ -179,4 +180,6 @@ def summary(location: Location, manifest: dict[str, Any]) -> list[str]:
             f"explained variance of {len(explained['components'])} components: {explained['sum']:.8f} ({first}, ...)"
         )
     lines.append(f"{manifest['seconds']['total']:.1f} s, {manifest['images_per_second']:,.0f} images/s")
+    first, *money = cost.lines(manifest["cost"])
+    lines += [f"cost: {first}", *(f"  {line}" for line in money)]
     return [*lines, *(f"  {location / name}" for name in (PARQUET, CSV, PROJECTION, FAILURES, MANIFEST))]

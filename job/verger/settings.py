@@ -12,10 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
+from verger import yaml_file
 from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
 from verger.locations import Location
@@ -99,6 +99,9 @@ class Settings(BaseSettings):
     )
     scratch: Path | None = Field(
         None, description="Folder of what runs write on this machine, such as logs; else the cache."
+    )
+    prices: Path | None = Field(
+        None, description="YAML file of prices and rates for estimates of cost; else Verger's own."
     )
     verbose: bool = Field(False, description="Tracebacks with errors.")
     config: Path | None = Field(None, description="YAML file with any of these settings.")
@@ -187,16 +190,8 @@ class _YamlFile(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         if self._file is None:
             return {}
-        try:
-            content = yaml.safe_load(Path(self._file).expanduser().read_text())
-        except OSError as error:
-            raise SettingsError(f"--config {self._file}: {error.strerror}; give a readable YAML file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = re.sub(r"\s+", " ", str(error))
-            raise SettingsError(f"--config {self._file}: not YAML ({detail}); write 'name: value' lines") from error
-        if not isinstance(content or {}, dict):
-            raise SettingsError(f"--config {self._file}: not a mapping; write 'name: value' lines")
-        return {str(key).replace("-", "_"): value for key, value in (content or {}).items()}
+        content = yaml_file.mapping("--config", self._file)
+        return {str(key).replace("-", "_"): value for key, value in content.items()}
 
 
 def _one_line(error: ValidationError) -> str:

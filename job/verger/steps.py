@@ -18,6 +18,8 @@ from verger.features import Features, gathering
 from verger.launch import Launch
 from verger.lease import Lease
 from verger.locations import Location
+from verger.meter import Meter, priced
+from verger.prices import Prices
 from verger.progress import Show
 from verger.projection import Projection
 from verger.results import PROJECTION, Results
@@ -46,9 +48,12 @@ class Steps:
     embedder: Embedder
     results: Results
     lease: Lease
+    prices: Prices | None
+    files: int = 0  # of the store, written by this run
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
         settings, show = self.settings, self.show
+        meter = Meter.start(settings, self.launch, self.aws, self.spark, self.began)
         store = Store(self.spark, location, storage.folder(location, self.aws), self.embedder.model)
         known = store.known() if store.exists() else None
         with show.stage("listing"), ThreadPoolExecutor(1) as pool:
@@ -73,6 +78,7 @@ class Steps:
         return account(settings, name, master, self.embedder, counts, projected, failures, projection) | {
             "seconds": dict(self.show.seconds),
             "images_per_second": round(counts.listed / self.show.seconds["total"], 1),
+            "cost": priced(meter.usage(counts, self.files), self.prices, settings.region, show),
         }
 
     def _embed(
@@ -85,6 +91,7 @@ class Steps:
             work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
             if to_fit and known is None and work.commits * work.tasks <= reduction.PARTIALS:
                 self.embedder = gathering(self.embedder, self.spark.sparkContext)
+            self.files = work.commits * work.tasks
             features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:

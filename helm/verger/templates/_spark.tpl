@@ -31,6 +31,9 @@ spark.metrics.conf.*.sink.prometheusServlet.path: /metrics/prometheus
 spark.master: k8s://https://kubernetes.default.svc
 spark.driver.host: {{ include "verger.name" . }}-driver.{{ .Release.Namespace }}.svc
 spark.driver.memory: {{ .Values.driver.memory }}
+{{- /* Of the driver's pod, which is there already: for the run's account of its cost. */}}
+spark.driver.memoryOverhead: {{ .Values.driver.memoryOverhead }}
+spark.kubernetes.driver.request.cores: {{ .Values.driver.coreRequest | default .Values.driver.cores | quote }}
 spark.kubernetes.namespace: {{ .Release.Namespace | quote }}
 spark.kubernetes.container.image: {{ include "verger.image" . }}
 spark.kubernetes.container.image.pullPolicy: {{ .Values.image.pullPolicy }}
