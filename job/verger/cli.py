@@ -1,14 +1,12 @@
-"""The commands. Options are made from the settings model, so that there is one list of them."""
+"""The commands, and how each of them ends."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
@@ -16,6 +14,7 @@ from rich.console import Console
 from verger import __version__
 from verger.errors import VergerError
 from verger.kubernetes.commands import app as kubernetes
+from verger.options import with_settings
 from verger.settings import Settings
 
 FOLDERS = ("images", "store", "results")
@@ -31,53 +30,6 @@ COMPUTING = (
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(kubernetes, name="kubernetes")
-
-
-def with_settings(*names: str) -> Callable[[Callable[[Settings], None]], Callable[..., None]]:
-    """Make a command of a function of Settings: the fields `names` become its options.
-
-    Values stay text here: the settings model reads them, so that a wrong one is told in the same words wherever it
-    comes from.
-    """
-
-    def decorate(function: Callable[[Settings], None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:
-            function(Settings.load(**given))
-
-        command.__doc__ = function.__doc__
-        command.__name__ = function.__name__
-        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name))
-                for name in names
-            ]
-        )
-        return command
-
-    return decorate
-
-
-def _option(name: str) -> Any:
-    field = Settings.model_fields[name]
-    option = "--" + name.replace("_", "-")
-    shown = "" if field.default is None or field.annotation is bool else f" [default: {field.default}]"
-    if field.annotation is bool:
-        both = f"{option}/--no-{name.replace('_', '-')}"
-        return Annotated[bool | None, typer.Option(both, help=field.description, show_default=False)]
-    kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
-    metavar = "|".join(str(kind) for kind in kinds) if isinstance(kinds[0], str) else _METAVARS.get(name, "TEXT")
-    return Annotated[str | None, typer.Option(option, help=f"{field.description}{shown}", metavar=metavar)]
-
-
-_METAVARS = {
-    **dict.fromkeys(("images", "store", "results", "projection", "manifest", "event_log"), "URI"),
-    **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
-    **dict.fromkeys(("weights", "config"), "FILE"),
-    **dict.fromkeys(("region", "attest_region"), "REGION"),
-    "residency": "NAME", "policies": "NAME=REGION,...", "endpoint": "URL", "kms_key": "ARN", "container_image": "IMAGE",
-    "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
-    "executors_within": "SECONDS",
-}  # fmt: skip
 
 
 @app.callback(invoke_without_command=True)

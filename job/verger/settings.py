@@ -1,7 +1,6 @@
-"""The one settings model: command line, environment (VERGER_*) and YAML file, in that order.
+"""The settings of a run: command line, environment (VERGER_*) and YAML file, in that order.
 
-Nothing else in Verger reads the environment. The command line, the chart's schema and the manifest
-are all made from these fields: a new setting is one line here.
+The command line, the chart's schema and the manifest are all made from these fields: a new setting is one line here.
 """
 
 from __future__ import annotations
@@ -12,21 +11,13 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
 from verger.locations import Location
-
-
-def _location(text: str) -> str:
-    try:
-        Location.parse(text)
-    except SettingsError as error:
-        raise ValueError(str(error)) from error
-    return text
+from verger.sources import Configured, Uri
 
 
 def _share(text: str) -> str:
@@ -45,14 +36,13 @@ def _policies(value: Any) -> Any:
 
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 Region = Annotated[str, Field(pattern=REGION)]
-Uri = Annotated[str, AfterValidator(_location)]
 Share = Annotated[str, BeforeValidator(str), AfterValidator(_share)]
 
 
-class Settings(BaseSettings):
+class Settings(Configured):
     """What one run does. Frozen: built once by `load`, then only passed on."""
 
-    model_config = SettingsConfigDict(env_prefix="VERGER_", frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="VERGER_")
 
     images: Uri | None = Field(None, description="Folder of images, read recursively; the parent folder is the label.")
     store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
@@ -118,17 +108,11 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, the YAML file that either of them names, and AWS's own variable for the region."""
-        named = init_settings().get("config") or env_settings().get("config")
-        return init_settings, env_settings, _YamlFile(settings_cls, named), _AwsEnvironment(settings_cls)
-
-    @classmethod
-    def load(cls, **given: Any) -> Settings:
-        """Build the settings of a run from what the command line gave; a SettingsError says what is wrong."""
-        try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
-        except ValidationError as error:
-            raise SettingsError(_one_line(error)) from error
+        """The usual ones, and AWS's own variable for the region."""
+        usual = super().settings_customise_sources(
+            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
+        )
+        return *usual, _AwsEnvironment(settings_cls)
 
     def location(self, name: str) -> Location:
         """The location setting `name`, which the command can't do without."""
@@ -172,42 +156,3 @@ class _AwsEnvironment(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         return {"region": region} if region else {}
-
-
-class _YamlFile(PydanticBaseSettingsSource):
-    """The settings of one YAML mapping."""
-
-    def __init__(self, settings_cls: type[BaseSettings], file: str | Path | None) -> None:
-        super().__init__(settings_cls)
-        self._file = file
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("the whole file is one mapping: see __call__")
-
-    def __call__(self) -> dict[str, Any]:
-        if self._file is None:
-            return {}
-        try:
-            content = yaml.safe_load(Path(self._file).expanduser().read_text())
-        except OSError as error:
-            raise SettingsError(f"--config {self._file}: {error.strerror}; give a readable YAML file") from error
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            detail = re.sub(r"\s+", " ", str(error))
-            raise SettingsError(f"--config {self._file}: not YAML ({detail}); write 'name: value' lines") from error
-        if not isinstance(content or {}, dict):
-            raise SettingsError(f"--config {self._file}: not a mapping; write 'name: value' lines")
-        return {str(key).replace("-", "_"): value for key, value in (content or {}).items()}
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first thing wrong: value, rule, remedy."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    option = "--" + name.replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        return f"{name}: no such setting; `verger run --help` lists them"
-    if isinstance(cause := first.get("ctx", {}).get("error"), Exception):
-        return f"{option} {cause}"
-    hint = Settings.model_fields[name].description if name in Settings.model_fields else ""
-    rule = first["msg"][0].lower() + first["msg"][1:]
-    return f"{option} {first['input']}: {rule}; it means: {hint}"

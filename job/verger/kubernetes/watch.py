@@ -7,24 +7,10 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from verger.errors import SettingsError, VergerError
+from verger.errors import RunFailed, SettingsError, VergerError
 from verger.kubernetes.cluster import Away, Release
-from verger.kubernetes.snapshot import End, Snapshot, take
+from verger.kubernetes.snapshot import Snapshot, take
 from verger.kubernetes.view import shown
-
-
-class RunFailed(VergerError):
-    """The run did not end well: its own line, and its own exit code."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__(end.line)
-        self.exit_code = end.code
-
-
-class LeftAlone(VergerError):
-    """Ctrl-C: the watch is over, the run is not."""
-
-    exit_code = 130
 
 
 def watch(release: Release, console: Console, interval: float, give_up_after: float | None) -> None:
@@ -34,7 +20,7 @@ def watch(release: Release, console: Console, interval: float, give_up_after: fl
             tell(snapshot)
             end = snapshot.end
     if end is not None and end.code != 0:
-        raise RunFailed(end)
+        raise RunFailed(str(end.line), end.code)
 
 
 def _snapshots(release: Release, console: Console, interval: float, give_up_after: float | None) -> Iterator[Snapshot]:
