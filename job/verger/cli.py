@@ -12,7 +12,8 @@ import typer
 from rich.console import Console
 
 from verger import __version__
-from verger.errors import VergerError
+from verger.emr.commands import app as emr
+from verger.errors import RUN_SAYS, VergerError
 from verger.kubernetes.commands import app as kubernetes
 from verger.options import with_settings
 from verger.settings import Settings
@@ -30,6 +31,7 @@ COMPUTING = (
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(kubernetes, name="kubernetes")
+app.add_typer(emr, name="emr")
 
 
 @app.callback(invoke_without_command=True)
@@ -152,5 +154,5 @@ def _unforeseen(error: Exception) -> str:
 def _fail(message: str, code: int, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"verger: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{RUN_SAYS}{' '.join(message.split())}", file=sys.stderr)
     return code

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from verger.errors import RunFailed, SettingsError, VergerError
-from verger.kubernetes.cluster import Away, Release
+from verger.errors import Away, RunFailed, SettingsError, VergerError
+from verger.kubernetes.cluster import Release
 from verger.kubernetes.snapshot import Snapshot, take
 from verger.kubernetes.view import shown
 

@@ -1,0 +1,98 @@
+"""Look at a job run again and again until it ends; its exit code becomes this command's."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from rich.console import Console
+
+from verger.emr.logs import Logs
+from verger.emr.service import ENDED, Emr
+from verger.emr.view import Look, shown
+from verger.errors import RUN_SAYS, Away, RunFailed, VergerError
+
+KEPT = 500  # of the log's last lines
+# Spark's submission client tells how the driver's container ended (KubernetesUtils.containersDescription).
+_EXIT = re.compile(r"container name: spark-kubernetes-driver(?:(?!container name:).)*?exit code: (\d+)", re.DOTALL)
+_SAID = re.compile(r"exit code:? (\d+)|exited with (\d+)", re.IGNORECASE)
+
+
+def watch(emr: Emr, cluster: str, run: str, console: Console, interval: float) -> None:
+    """Show a job run until it ends; how it ended is raised, unless it ended well."""
+    with shown(console) as tell:
+        for look in _looks(emr, cluster, run, console, interval):
+            tell(look)
+    ended(emr, look)
+
+
+def look_once(emr: Emr, cluster: str, run: str, console: Console) -> None:
+    """Show a job run as it is; how it ended is raised, if it has ended, and not well."""
+    look = _look(emr, emr.run(cluster, run), None, ())
+    with shown(console) as tell:
+        tell(look)
+    ended(emr, look)
+
+
+def _looks(emr: Emr, cluster: str, run: str, console: Console, interval: float) -> Iterator[Look]:
+    """Each look, the last one at the end of the run. Who does not answer is waited for, once the run was seen."""
+    seen: Look | None = None
+    logs: Logs | None = None
+    while seen is None or seen.run["state"] not in ENDED:
+        if seen is not None:
+            time.sleep(interval)
+        try:
+            described = emr.run(cluster, run)
+            logs = logs or Logs.of(described, emr.aws)
+            seen = _look(emr, described, logs, seen.log if seen else ())
+        except Away as error:
+            if seen is None:
+                raise
+            console.print(f"{error}; trying again", markup=False, soft_wrap=True)
+            continue
+        yield seen
+
+
+def _look(emr: Emr, described: dict[str, Any], logs: Logs | None, before: tuple[str, ...]) -> Look:
+    """The driver's log is there some time after the driver; a log that can't be read does not end a watch."""
+    logs = logs or Logs.of(described, emr.aws)
+    try:
+        new = tuple(logs.driver()) if logs else ()
+    except Away:
+        raise
+    except VergerError as error:
+        new = () if before[-1:] == (f"no log: {error}",) else (f"no log: {error}",)
+    return Look(described, (*before, *new)[-KEPT:], new)
+
+
+def ended(emr: Emr, look: Look) -> None:
+    """RunFailed for a job run that has ended, and not well: what EMR says, and what the driver said last."""
+    run = look.run
+    if run["state"] not in ENDED or run["state"] == "COMPLETED":
+        return
+    said = last_error(look.log)
+    line = f"job run {run['id']}: {look.state}" + (f"; the driver's last error: {said}" if said else "")
+    raise RunFailed(line, _exit_code(emr, run) if run["state"] == "FAILED" else 1)
+
+
+def last_error(log: tuple[str, ...]) -> str | None:
+    """The line of Verger's own error, else the last one that looks like an error of Spark or Python."""
+    for line in reversed(log):
+        if line.startswith(RUN_SAYS):
+            return line.removeprefix(RUN_SAYS)
+    return next((line.strip() for line in reversed(log) if re.search(r"\w(Error|Exception)\b|\bERROR\b", line)), None)
+
+
+def _exit_code(emr: Emr, run: dict[str, Any]) -> int:
+    """The driver's, where Spark's submission client or EMR has told it; else 1. EMR has no field for it."""
+    logs = Logs.of(run, emr.aws)
+    try:
+        told = _EXIT.findall("\n".join(logs.submitter())) if logs else []
+    except VergerError:  # the log is not ours to read: EMR's word has to do
+        told = []
+    if told:
+        return int(told[-1]) or 1
+    found = _SAID.search(run.get("stateDetails") or "")
+    return (int(found[1] or found[2]) or 1) if found else 1
