@@ -18,7 +18,8 @@ from verger.pipeline import Outcome, Run
 from verger.progress import Show
 from verger.settings import Settings
 
-from tests import kubeschemas, s3server
+from tests import emrcloud, kubeschemas, s3server
+from tests.emrcloud import Cloud
 from tests.s3server import S3, Bucket
 
 Runner = Callable[..., Outcome]
@@ -98,6 +99,20 @@ def images(bucket: Bucket, tmp_path: Path) -> Bucket:
     drawing.orchard(tmp_path / "drawn", 1)
     bucket.upload(tmp_path / "drawn", "images")
     return bucket
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """An AWS account with a virtual cluster of EMR on EKS and all that a run on it needs."""
+    with emrcloud.serving() as aws:
+        yield emrcloud.furnish(aws)
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cloud]:
+    """The same, for tests that change nothing in it and are the first of their module."""
+    with emrcloud.serving() as aws:
+        yield emrcloud.furnish(aws)
 
 
 @pytest.fixture(scope="session")

@@ -10,6 +10,7 @@ import gzip
 import io
 import json
 import logging
+import os
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -21,17 +22,20 @@ from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
 
 import boto3
-from moto.core import DEFAULT_ACCOUNT_ID
-from moto.emrcontainers.models import JobRun, emrcontainers_backends
+import pytest
+from moto.emrcontainers.models import JobRun, VirtualCluster, emrcontainers_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from verger import cli
+from verger.errors import VergerError
 from werkzeug.serving import make_server
 
-from tests.s3server import Done, run
+from tests.s3server import NOWHERE, Done, run
 from tests.templates import SAMPLE, filled
 
+ACCOUNT = SAMPLE["ACCOUNT"]  # moto's only one
 REGION, ELSEWHERE = "eu-west-3", "us-east-1"
-IMAGE = f"{DEFAULT_ACCOUNT_ID}.dkr.ecr.{REGION}.amazonaws.com/verger-emr:1.0"
-ROLE = f"arn:aws:iam::{DEFAULT_ACCOUNT_ID}:role/verger"
+IMAGE = f"{ACCOUNT}.dkr.ecr.{REGION}.amazonaws.com/verger-emr:1.0"
+ROLE = f"arn:aws:iam::{ACCOUNT}:role/verger"
 # Keys of a session, as a signed-in user's are; moto takes any.
 SESSION = {"AWS_ACCESS_KEY_ID": "ASIAIOSFODNN7EXAMPLE", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_SESSION_TOKEN": "token"}
 PLACES = ("--images", "s3://fruits/images", "--store", "s3://fruits/store", "--results", "s3://fruits/results")
@@ -89,7 +93,7 @@ class Aws:
 
     @property
     def environment(self) -> dict[str, str]:
-        return SESSION | {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION}
+        return SESSION | NOWHERE | {"AWS_ENDPOINT_URL": self.url, "AWS_REGION": REGION}
 
     @property
     def server(self) -> list[str]:
@@ -180,6 +184,12 @@ class Cloud:
     def submit(self, *arguments: object, **given: str | None) -> Done:
         return self.aws.verger("submit", *self.options(**given), *arguments)
 
+    def refusal(self, command: str, *arguments: object) -> tuple[int, str]:
+        """The exit code and the line that `verger emr COMMAND` ends with, in this process."""
+        with in_environment(self.aws.environment), pytest.raises(VergerError) as error:
+            cli.app(["emr", command, *map(str, arguments), *self.aws.server], standalone_mode=False)
+        return error.value.exit_code, str(error.value)
+
     def start(self, *arguments: object, **given: str | None) -> str:
         """The id of a job run that is on its way."""
         done = self.submit("--no-wait", *arguments, **given)
@@ -188,7 +198,16 @@ class Cloud:
 
     def kept(self, run: str) -> JobRun:
         """What moto keeps of a job run."""
-        return emrcontainers_backends[DEFAULT_ACCOUNT_ID][REGION].job_runs[run]
+        return emrcontainers_backends[ACCOUNT][REGION].job_runs[run]
+
+    def cluster_kept(self) -> VirtualCluster:
+        return emrcontainers_backends[ACCOUNT][REGION].virtual_clusters[self.cluster]
+
+    @property
+    def issuer(self) -> str:
+        """Of the EKS cluster's tokens."""
+        found: str = self.aws.client("eks").describe_cluster(name="farm")["cluster"]["identity"]["oidc"]["issuer"]
+        return found.removeprefix("https://")
 
     def set(self, run: str, state: str, reason: str | None = None, details: str | None = None) -> None:
         """As EMR does."""
@@ -218,6 +237,18 @@ class Cloud:
 
 
 @contextmanager
+def in_environment(given: dict[str, str]) -> Iterator[None]:
+    """With these variables, and none of AWS's or Verger's beside them."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in os.environ:
+            if name.startswith(("AWS_", "VERGER_")):
+                patch.delenv(name)
+        for name, value in given.items():
+            patch.setenv(name, value)
+        yield
+
+
+@contextmanager
 def serving() -> Iterator[Aws]:
     """Run the server, with nothing in it."""
     aws = Aws()
@@ -238,8 +269,7 @@ def furnish(aws: Aws) -> Cloud:
     """Make the account's things, by the APIs that make them."""
     eks = aws.client("eks")
     network = {"subnetIds": ["subnet-1", "subnet-2"]}
-    made = eks.create_cluster(name="farm", roleArn=ROLE, resourcesVpcConfig=network)["cluster"]
-    trust_role(aws, "verger", made["identity"]["oidc"]["issuer"].removeprefix("https://"))
+    eks.create_cluster(name="farm", roleArn=ROLE, resourcesVpcConfig=network)
     aws.client("ecr").create_repository(repositoryName="verger-emr")
     manifest = {"schemaVersion": 2, "mediaType": "application/vnd.docker.distribution.manifest.v2+json", "layers": []}
     aws.client("ecr").put_image(repositoryName="verger-emr", imageManifest=json.dumps(manifest), imageTag="1.0")
@@ -247,7 +277,9 @@ def furnish(aws: Aws) -> Cloud:
         aws.client("s3", region).create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
     aws.client("s3", ELSEWHERE).create_bucket(Bucket="abroad")
     aws.client("logs").create_log_group(logGroupName=GROUP)
-    return Cloud(aws, virtual_cluster(aws, "verger", "verger"))
+    cloud = Cloud(aws, virtual_cluster(aws, "verger", "verger"))
+    trust_role(aws, "verger", cloud.issuer)
+    return cloud
 
 
 def virtual_cluster(aws: Aws, name: str, namespace: str) -> str:
