@@ -81,7 +81,7 @@ def _text(shape: Shape, value: str, path: tuple[str, ...]) -> Iterator[tuple[tup
     if most is not None and len(value) > most:
         yield path, f"{shown}: {len(value)} characters, and EMR takes {most}; shorten it"
     if len(value) < least:
-        yield path, f"is empty: EMR takes no less than {least} characters; give them"
+        yield path, f"{shown}: {len(value)} characters, and EMR takes no less than {least}; correct it"
     pattern = shape.metadata.get("pattern")
     if pattern is not None and re.fullmatch(pattern, value) is None:
         yield path, f"{shown}: EMR takes what matches {pattern}; correct it"

@@ -64,9 +64,7 @@ def values(data: dict[str, Any], settings: Settings, options: Options) -> dict[s
     for name in given:
         if name not in known:
             there = ", ".join(known) or "none"
-            raise SettingsError(
-                f"--parameters {name}: template {options.template} has no such parameter; it has {there}"
-            )
+            raise SettingsError(f"--parameters {name}: not one of template {options.template}, which has {there}")
     for name, parameter in known.items():
         if name not in given and parameter.get("defaultValue") is None:
             option = f"--{name}" if name in PLACES else f"--parameters {name}=..."
