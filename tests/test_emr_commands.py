@@ -153,8 +153,3 @@ def test_what_a_run_from_a_template_is_refused_for(cloud: Cloud) -> None:
         f"--template {'1' * 25}: no such job template in eu-west-3; `aws emr-containers list-job-templates` shows "
         "those there are",
     )
-
-
-def test_defaults_are_shown_by_help(cloud: Cloud) -> None:
-    done = cloud.aws.verger("submit", "--help")
-    assert "[default: 100]" in done.out
