@@ -196,6 +196,11 @@ class Cloud:
         assert done.code == 0, done.lines
         return done.out.strip()
 
+    @property
+    def runs(self) -> list[str]:
+        """The ids of all job runs."""
+        return list(emrcontainers_backends[ACCOUNT][REGION].job_runs)
+
     def kept(self, run: str) -> JobRun:
         """What moto keeps of a job run."""
         return emrcontainers_backends[ACCOUNT][REGION].job_runs[run]
