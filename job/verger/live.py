@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -12,6 +13,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from verger.errors import Away
 from verger.progress import Told
 
 LAST = 8  # lines of the driver's log that are shown, and that a watch begins with
@@ -29,6 +31,27 @@ def shown(
         return
     with Live(console=console, auto_refresh=False) as live:
         yield lambda look: live.update(picture(look), refresh=True)
+
+
+def looks(
+    take: Callable[[Look | None], Look], over: Callable[[Look], bool], console: Console, interval: float
+) -> Iterator[Look]:
+    """Each look at a run, taken with the one before it, to the one at which it is over; an interval in seconds between.
+
+    Who does not answer is waited for, once the run was seen.
+    """
+    seen: Look | None = None
+    while seen is None or not over(seen):
+        if seen is not None:
+            time.sleep(interval)
+        try:
+            seen = take(seen)
+        except Away as error:
+            if seen is None:
+                raise
+            say(console, f"{error}; trying again")
+            continue
+        yield seen
 
 
 def stage(told: Told) -> RenderableType:

@@ -9,10 +9,10 @@ import os
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
@@ -39,10 +39,22 @@ Region = Annotated[str, Field(pattern=REGION)]
 Share = Annotated[str, BeforeValidator(str), AfterValidator(_share)]
 
 
+class _AwsEnvironment(PydanticBaseSettingsSource):
+    """The region that AWS's own tools would take: what IRSA, Pod Identity and EMR put into the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("there is one field: see __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return {"region": region} if region else {}
+
+
 class Settings(Configured):
     """What one run does. Frozen: built once by `load`, then only passed on."""
 
     model_config = SettingsConfigDict(env_prefix="VERGER_")
+    beside: ClassVar[tuple[type[PydanticBaseSettingsSource], ...]] = (_AwsEnvironment,)
 
     images: Uri | None = Field(None, description="Folder of images, read recursively; the parent folder is the label.")
     store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
@@ -99,21 +111,6 @@ class Settings(Configured):
         """A server of one's own is asked by the region that it is attested to be in."""
         return given if given.get("region") else {**given, "region": given.get("attest_region")}
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The usual ones, and AWS's own variable for the region."""
-        usual = super().settings_customise_sources(
-            settings_cls, init_settings, env_settings, dotenv_settings, file_secret_settings
-        )
-        return *usual, _AwsEnvironment(settings_cls)
-
     def location(self, name: str) -> Location:
         """The location setting `name`, which the command can't do without."""
         text = getattr(self, name)
@@ -145,14 +142,3 @@ class Settings(Configured):
         if self.max_failed.endswith("%"):
             return int(listed * Fraction(self.max_failed[:-1]) / 100)
         return int(self.max_failed)
-
-
-class _AwsEnvironment(PydanticBaseSettingsSource):
-    """The region that AWS's own tools would take: what IRSA, Pod Identity and EMR put into the environment."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("there is one field: see __call__")
-
-    def __call__(self) -> dict[str, Any]:
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return {"region": region} if region else {}

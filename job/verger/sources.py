@@ -38,6 +38,7 @@ class Configured(BaseSettings):
 
     section: ClassVar[str | None] = None  # None: the file's own top level
     listed_by: ClassVar[str] = "verger run --help"
+    beside: ClassVar[tuple[type[PydanticBaseSettingsSource], ...]] = ()  # sources after the file
 
     @classmethod
     def settings_customise_sources(
@@ -50,7 +51,8 @@ class Configured(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Command line, environment, and the YAML file that either of them names."""
         named = init_settings().get("config") or env_settings().get("config")
-        return init_settings, env_settings, _YamlFile(settings_cls, named, cls.section)
+        file = _YamlFile(settings_cls, named, cls.section)
+        return init_settings, env_settings, file, *(source(settings_cls) for source in cls.beside)
 
     @classmethod
     def load(cls, **given: Any) -> Self:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
 from rich.console import Console
 
+from verger import live
 from verger.emr.logs import Logs
 from verger.emr.service import ENDED, Emr
 from verger.emr.view import Look, shown
@@ -30,40 +30,35 @@ def watch(emr: Emr, cluster: str, run: str, console: Console, interval: float) -
 
 def look_once(emr: Emr, cluster: str, run: str, console: Console) -> None:
     """Show a job run as it is; how it ended is raised, if it has ended, and not well."""
-    look = _look(emr, emr.run(cluster, run), None, ())
+    described = emr.run(cluster, run)
+    look = _look(described, Logs.of(described, emr.aws))
     with shown(console) as tell:
         tell(look)
     ended(emr, look)
 
 
 def _looks(emr: Emr, cluster: str, run: str, console: Console, interval: float) -> Iterator[Look]:
-    """Each look, the last one at the end of the run. Who does not answer is waited for, once the run was seen."""
-    seen: Look | None = None
+    """Each look, the last one at the end of the run."""
     logs: Logs | None = None
-    while seen is None or seen.run["state"] not in ENDED:
-        if seen is not None:
-            time.sleep(interval)
-        try:
-            described = emr.run(cluster, run)
-            logs = logs or Logs.of(described, emr.aws)
-            seen = _look(emr, described, logs, seen.log if seen else ())
-        except Away as error:
-            if seen is None:
-                raise
-            console.print(f"{error}; trying again", markup=False, soft_wrap=True)
-            continue
-        yield seen
+
+    def look(before: Look | None) -> Look:
+        nonlocal logs
+        described = emr.run(cluster, run)
+        logs = logs or Logs.of(described, emr.aws)
+        return _look(described, logs, before.log if before else ())
+
+    return live.looks(look, lambda seen: seen.run["state"] in ENDED, console, interval)
 
 
-def _look(emr: Emr, described: dict[str, Any], logs: Logs | None, before: tuple[str, ...]) -> Look:
-    """The driver's log is there some time after the driver; a log that can't be read does not end a watch."""
-    logs = logs or Logs.of(described, emr.aws)
+def _look(described: dict[str, Any], logs: Logs | None, before: tuple[str, ...] = ()) -> Look:
+    """The driver's log is there some time after the driver; one that can't be read is told, and ends no watch."""
     try:
         new = tuple(logs.driver()) if logs else ()
     except Away:
         raise
     except VergerError as error:
-        new = () if before[-1:] == (f"no log: {error}",) else (f"no log: {error}",)
+        told = f"no log: {error}"
+        new = () if told in before else (told,)
     return Look(described, (*before, *new)[-KEPT:], new)
 
 

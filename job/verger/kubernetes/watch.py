@@ -7,7 +7,8 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from verger.errors import Away, RunFailed, SettingsError, VergerError
+from verger import live
+from verger.errors import RunFailed, SettingsError, VergerError
 from verger.kubernetes.cluster import Release
 from verger.kubernetes.snapshot import Snapshot, take
 from verger.kubernetes.view import shown
@@ -24,22 +25,18 @@ def watch(release: Release, console: Console, interval: float, give_up_after: fl
 
 
 def _snapshots(release: Release, console: Console, interval: float, give_up_after: float | None) -> Iterator[Snapshot]:
-    """Each look, the last one at the end of the run. A cluster that is away is waited for, once it was seen."""
-    began, seen = time.monotonic(), None
-    while seen is None or seen.end is None:
-        if seen is not None:
-            time.sleep(interval)
+    """Each look, the last one at the end of the run."""
+    began = time.monotonic()
+
+    def look(before: Snapshot | None) -> Snapshot:
         try:
-            seen = take(release)
+            return take(release)
         except SettingsError as error:
-            if seen is None:
+            if before is None:
                 raise
             raise VergerError(f"{release.name}: uninstalled while it was watched; its logs are gone") from error
-        except Away as error:
-            if seen is None:
-                raise
-            console.print(f"{error}; trying again", markup=False, soft_wrap=True)
-            continue
+
+    for seen in live.looks(look, lambda snapshot: snapshot.end is not None, console, interval):
         yield seen
         waited = time.monotonic() - began
         if give_up_after is not None and waited >= give_up_after and not seen.started:
