@@ -36,6 +36,12 @@ def test_what_is_sent_is_what_a_dry_run_shows(cloud: Cloud) -> None:
     assert done.lines == [f"job run {done.out.strip()} in virtual cluster verger; `{again}` finds it again"]
 
 
+def test_a_policy_that_is_not_the_default_is_said(cloud: Cloud) -> None:
+    policy = ("--policies", "all=eu-west-3,us-east-1", "--residency", "all")
+    done = cloud.submit("--dry-run", *policy)
+    assert (done.code, done.lines) == (0, ["RESIDENCY all: data may be in eu-west-3, us-east-1; eu is the default"])
+
+
 def test_a_token_makes_two_commands_one_run_and_without_it_they_are_two(cloud: Cloud) -> None:
     assert cloud.start("--client-token", "today") == cloud.start("--client-token", "today")
     assert cloud.start() != cloud.start()

@@ -39,6 +39,13 @@ class Policy:
             raise SettingsError(f"--residency {settings.residency}: no such policy; use eu, or list it in --policies")
         return cls(settings.residency, regions)
 
+    @property
+    def warning(self) -> str | None:
+        """What is said of a policy that is not the default."""
+        if self.name == "eu":
+            return None
+        return f"RESIDENCY {self.name}: data may be in {', '.join(self.regions)}; eu is the default"
+
     def admit(self, place: Place) -> Place:
         """The place, if data may be there; else a ResidencyError."""
         if place.region not in self.regions:

@@ -27,12 +27,12 @@ from verger.settings import Settings
 
 @dataclass
 class Checks:
-    """`unchecked` is what could not be looked at, a line each."""
+    """`notes` is what the user has to know, a line each: a policy that is not the default, and what was not checked."""
 
     settings: Settings
     options: Options
     aws: Aws
-    unchecked: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def alone(self) -> Policy:
         """What settings alone can tell; nobody is asked."""
@@ -45,6 +45,7 @@ class Checks:
                     "s3://bucket/prefix"
                 )
         policy = Policy.of(self.settings)
+        self.notes += [policy.warning] if policy.warning else []
         residency.known(self.settings, policy)
         image.agree(self.settings, self.options)
         properties.admit(self.options.spark_conf)
@@ -56,7 +57,7 @@ class Checks:
             pass
         with self._if_allowed():
             if note := image.find(str(self.settings.container_image), self.aws):
-                self.unchecked.append(note)
+                self.notes.append(note)
         with self._if_allowed():
             self._log_group()
         self._role(cluster)
@@ -130,7 +131,7 @@ class Checks:
         except VergerError as error:
             if not isinstance(error.__cause__, ClientError) or code(error.__cause__) not in DENIED:
                 raise
-            self.unchecked.append(f"not checked: {error}")
+            self.notes.append(f"not checked: {error}")
 
 
 def cluster_of(emr: Emr, options: Options, policy: Policy) -> VirtualCluster:

@@ -19,8 +19,8 @@ from verger.settings import Settings
 if TYPE_CHECKING:
     from verger.emr.service import Emr, VirtualCluster
 
-HERE = ("allow_static_keys", "config", "verbose")  # settings of this machine
-TO_FIND = ("region", "residency", "policies", "endpoint", "attest_region", "allow_http", *HERE)
+MACHINE = ("allow_static_keys", "config", "verbose")  # settings of this machine
+TO_FIND = ("region", "residency", "policies", "endpoint", "attest_region", "allow_http", *MACHINE)
 RUN = tuple(name for name in Options.model_fields if name != "config")
 TEMPLATE = tuple(name for name in RUN if name not in ("attempts", "template", "parameters"))
 
@@ -36,7 +36,7 @@ def _estimate(settings: Settings, options: Options) -> list[str]:  # noqa: ARG00
 
 
 @app.command()
-@with_models((Settings, (*PASSED, *HERE)), (Options, RUN))
+@with_models((Settings, (*PASSED, *MACHINE)), (Options, RUN))
 def submit(
     settings: Settings,
     options: Options,
@@ -51,7 +51,7 @@ def submit(
     from verger.emr.submission import from_template, submission
 
     made = from_template(settings, options) if options.template else submission(settings, options)
-    _say(*made.unchecked)
+    _say(*made.notes)
     if dry_run:
         _say(*(f"to be put to {upload.target}: a pod template" for upload in made.uploads))
         _say(*_estimate(settings, options))
@@ -137,7 +137,7 @@ def list_runs(
 
 
 @app.command()
-@with_models((Settings, (*PASSED, *HERE)), (Options, TEMPLATE))
+@with_models((Settings, (*PASSED, *MACHINE)), (Options, TEMPLATE))
 def template(
     settings: Settings,
     options: Options,
@@ -150,8 +150,8 @@ def template(
     """
     from verger.emr.submission import new_template
 
-    emr, request, uploads, unchecked = new_template(settings, options)
-    _say(*unchecked)
+    emr, request, uploads, notes = new_template(settings, options)
+    _say(*notes)
     if register:
         for upload in uploads:
             upload.put(emr.aws)

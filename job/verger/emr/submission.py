@@ -21,13 +21,13 @@ NOWHERE = "0"  # an id in place of a virtual cluster's, while nobody has been as
 
 @dataclass(frozen=True)
 class Submission:
-    """`unchecked` is what could not be looked at, a line each."""
+    """`notes` is what the user has to know, a line each: a policy that is not the default, and what was not checked."""
 
     emr: Emr
     cluster: VirtualCluster
     request: dict[str, Any]
     uploads: list[Upload]
-    unchecked: list[str]
+    notes: list[str]
 
     def start(self) -> str:
         """Put the pod templates where EMR reads them, and start the job run: its id."""
@@ -55,9 +55,7 @@ def submission(settings: Settings, options: Options) -> Submission:
     emr = Emr(checks.aws)
     cluster = cluster_of(emr, options, policy)
     checks.asked(policy, cluster)
-    return Submission(
-        emr, cluster, request.start(settings, checks.options, cluster.id, chosen), uploads, checks.unchecked
-    )
+    return Submission(emr, cluster, request.start(settings, checks.options, cluster.id, chosen), uploads, checks.notes)
 
 
 def from_template(settings: Settings, options: Options) -> Submission:
@@ -72,7 +70,7 @@ def from_template(settings: Settings, options: Options) -> Submission:
     cluster = cluster_of(emr, options, policy)
     checks.asked(policy, cluster)
     started = request.start_from_template(given, options, cluster.id, chosen)
-    return Submission(emr, cluster, limits.admit("StartJobRun", started), [], checks.unchecked)
+    return Submission(emr, cluster, limits.admit("StartJobRun", started), [], checks.notes)
 
 
 def new_template(settings: Settings, options: Options) -> tuple[Emr, dict[str, Any], list[Upload], list[str]]:
@@ -85,7 +83,7 @@ def new_template(settings: Settings, options: Options) -> tuple[Emr, dict[str, A
     checks.identify()
     emr = Emr(checks.aws)
     checks.asked(policy, None if options.virtual_cluster is None else cluster_of(emr, options, policy))
-    return emr, made, uploads, checks.unchecked
+    return emr, made, uploads, checks.notes
 
 
 def _checked_alone(settings: Settings, options: Options) -> tuple[Checks, Policy, list[Upload]]:

@@ -52,14 +52,16 @@ def _looks(emr: Emr, cluster: str, run: str, console: Console, interval: float) 
 
 def _look(described: dict[str, Any], logs: Logs | None, before: tuple[str, ...] = ()) -> Look:
     """The driver's log is there some time after the driver; one that can't be read is told, and ends no watch."""
+    new: list[str] = []
     try:
-        new = tuple(logs.driver()) if logs else ()
-    except Away:
-        raise
+        for line in logs.driver() if logs else ():
+            new.append(line)  # one by one: what was read before an error is not read again
+    except Away:  # the next look goes on from here
+        pass
     except VergerError as error:
         told = f"no log: {error}"
-        new = () if told in before else (told,)
-    return Look(described, (*before, *new)[-KEPT:], new)
+        new += [] if told in before else [told]
+    return Look(described, (*before, *new)[-KEPT:], tuple(new))
 
 
 def ended(emr: Emr, look: Look) -> None:
