@@ -16,7 +16,6 @@ from tests.charts import EXAMPLES, HELM, NEEDS_HELM
 from tests.webidentity import kubectl, new_namespace
 
 CRDS = os.environ.get("VERGER_TEST_CRDS", "")
-SERVED = ["kubectl", "get", "--raw", "/apis/sparkoperator.k8s.io/v1beta2/sparkapplications"]
 pytestmark = [pytest.mark.kubernetes, NEEDS_HELM]
 
 
@@ -28,6 +27,12 @@ def crd() -> Path:
     return Path(CRDS)
 
 
+def served() -> bool:
+    """Whether the cluster knows the operator's kind."""
+    command = ["kubectl", "get", "--raw", "/apis/sparkoperator.k8s.io/v1beta2/sparkapplications"]
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 @pytest.fixture(scope="module")
 def schemas(kube_schemas: Path, crd: Path) -> Path:
     return kubeschemas.add_custom(kube_schemas, crd)
@@ -35,16 +40,19 @@ def schemas(kube_schemas: Path, crd: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def namespace(crd: Path) -> Iterator[str]:
-    """An empty namespace, and the operator's kind; both go again."""
-    kubectl("apply", "--server-side", "-f", str(crd))
+    """An empty namespace, and the operator's kind; both go again, unless the kind was there before."""
+    there = served()
+    if not there:
+        kubectl("apply", "--server-side", "-f", str(crd))
     end = time.monotonic() + 30
-    while subprocess.run(SERVED, capture_output=True, check=False).returncode != 0:
+    while not served():
         assert time.monotonic() < end
         time.sleep(0.2)
     with new_namespace() as name:
         kubectl("-n", name, "create", "serviceaccount", "fruits-test")  # a pod is admitted after its account only
         yield name
-    kubectl("delete", "-f", str(crd), "--wait=false")
+    if not there:
+        kubectl("delete", "-f", str(crd))
 
 
 def manifests(example: Path) -> str:

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from verger import drawing
 
-from tests import s3server
+from tests import clusterserver
 from tests.charts import CHART, helm
+from tests.clusterserver import S3_IMAGE
 from tests.conftest import Runner
 from tests.handmade import readable
-from tests.releases import ADDRESS, NEEDS, Cloud, Release, cloud
-from tests.test_kubernetes_setup import S3_IMAGE
+from tests.releases import NEEDS, Cloud, Release, cloud, secure, told
 from tests.test_pipeline import assert_same
 from tests.test_readme import BY_HELM, ROOT
 from tests.test_s3_lease import stored
@@ -50,39 +50,11 @@ def fetched(sky: Cloud, prefix: str = "images/") -> Counter[str]:
     return Counter(request.key for request in sky.bucket.requests("GetObject", under=prefix) if request.status < 300)
 
 
-def secure(pod: dict[str, Any], token_of_the_api_server: bool) -> None:
-    """What the chart promises of a pod, on the object that runs."""
-    spec = pod["spec"]
-    assert spec["securityContext"]["runAsNonRoot"] is True
-    assert spec["securityContext"]["runAsUser"] == 185
-    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-    mounted = {mount["mountPath"] for each in spec["containers"] for mount in each["volumeMounts"]}
-    assert ("/var/run/secrets/kubernetes.io/serviceaccount" in mounted) == token_of_the_api_server
-    for each in [*spec["containers"], *spec.get("initContainers", [])]:
-        assert each["securityContext"]["readOnlyRootFilesystem"] is True
-        assert each["securityContext"]["allowPrivilegeEscalation"] is False
-        assert each["securityContext"]["capabilities"] == {"drop": ["ALL"]}
-    variables = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
-    assert "AWS_ACCESS_KEY_ID" not in variables
-    token = variables["AWS_WEB_IDENTITY_TOKEN_FILE"]
-    name, namespace = pod["metadata"]["name"], pod["metadata"]["namespace"]
-    said = kubectl(
-        "-n", namespace, "exec", name, "--", "sh", "-c", f"id -u; head -c 3 {token}; echo; touch /x 2>&1 || true"
-    )
-    assert said.split()[:2] == ["185", "eyJ"], said
-    assert "Read-only file system" in said
-
-
 def served(release: Release, path: str) -> str:
     """What the driver's Spark tells Prometheus."""
     script = f"import urllib.request as r; print(r.urlopen('http://localhost:4040{path}').read().decode())"
     name = release.objects("pods", "driver")[0]["metadata"]["name"]
     return kubectl("-n", release.namespace, "exec", name, "--", "python", "-c", script)
-
-
-def inside(sky: Cloud, name: str) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(sky.bucket.read(f"{name}/run.json"))
-    return told
 
 
 @pytest.mark.real
@@ -104,8 +76,8 @@ def test_a_release_is_a_run_whose_results_are_the_local_ones(
     print(f"{time.monotonic() - began:.0f} s from the installed release to its end\n{said}\n--- log\n{release.log()}")
 
     assert watching.returncode == 0
-    assert inside(sky, "results")["images"] == {"listed": 4207, "embedded": 4207, "reused": 0, "failed": 0}
-    assert inside(sky, "results")["identity"]["credentials"] == "web identity"
+    assert told(sky)["images"] == {"listed": 4207, "embedded": 4207, "reused": 0, "failed": 0}
+    assert told(sky)["identity"]["credentials"] == "web identity"
     assert set(fetched(sky).values()) == {1}
     assert len(fetched(sky)) == 4207
     local = run(real_images, components=100)
@@ -154,8 +126,8 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     print(said, second.log(), sep="\n--- log\n")
     assert code == 0
     assert "out of memory, its limit is 2Gi; raise the executors' memoryOverhead" in said
-    told = inside(sky, "results2")["images"]
-    assert told == {"listed": total, "embedded": total - len(kept), "reused": len(kept), "failed": 0}
+    counted = told(sky, "results2")["images"]
+    assert counted == {"listed": total, "embedded": total - len(kept), "reused": len(kept), "failed": 0}
     assert Counter(stored(sky.bucket, "store2")) == Counter(
         f"s3a://{sky.bucket.name}/{key}" for key in sky.bucket.objects("some/")
     )
@@ -178,7 +150,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
     sky, soon = orchards, {"job": {"startDeadlineSeconds": 30}}
     few = {"images": sky.bucket.url("few"), "components": 5}
     good = {"few": READ, "store": WRITE, "results": WRITE}
-    with s3server.serving(tmp_path / "elsewhere", region="us-east-1", address=ADDRESS) as abroad:
+    with clusterserver.serving(tmp_path, region="us-east-1") as abroad:
         there = abroad.bucket()
         drawing.orchard(tmp_path / "drawn", 1)
         there.upload(tmp_path / "drawn", "images")
@@ -192,7 +164,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
                 ["s3://no-such-bucket-here", "no such bucket"],
             ),
             "not-in-the-eu": (
-                sky.values(role["not-in-the-eu"], **foreign, endpoint=abroad.server.url), ["us-east-1"],
+                sky.values(role["not-in-the-eu"], **foreign, endpoint=abroad.inside("s3")), ["us-east-1"],
             ),
             "no-image": (
                 sky.values(wrong_role, **few) | soon | {"image": {"repository": "registry.invalid/verger"}},
@@ -261,10 +233,9 @@ def test_the_readmes_release_works_as_printed_and_can_not_be_upgraded(orchards: 
     assert done.returncode == 0, said
     assert "64 images: 64 embedded" in said
     assert printed(uninstall).returncode == 0
-    assert inside(sky, "results3")["images"]["embedded"] == 64
+    assert told(sky, "results3")["images"]["embedded"] == 64
 
 
-@pytest.mark.skipif(not S3_IMAGE, reason="VERGER_TEST_S3_IMAGE names no image of k8s/s3/Dockerfile in the cluster")
 def test_the_commands_of_the_documentation_go_from_an_empty_cluster_to_results(orchard: Path) -> None:
     """docs/kubernetes.md, as printed: k8s/s3/up stands in for kind-up, which calls it."""
     text = (ROOT / "docs" / "kubernetes.md").read_text()
