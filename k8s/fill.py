@@ -15,9 +15,12 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+sys.path.append(str(Path(__file__).resolve().parent.parent / "job"))
+
+from verger.emr.accounts import base36  # of this checkout: the script runs where Verger is not installed
+
 PLACE = re.compile(r"\$\{([A-Z][A-Z0-9_]*)\}")  # not ${aws:...}: that is IAM's own
 VALUE = re.compile(r"[\w.:/@=+-]+", re.ASCII)
-DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
 def fill(template: str, given: Mapping[str, str]) -> str:
@@ -34,14 +37,6 @@ def fill(template: str, given: Mapping[str, str]) -> str:
                 f"{name}={values[name]}: letters, digits and . : / @ = + - _ only; a * or ? would match more than one"
             )
     return PLACE.sub(lambda place: values[place[1]], template)
-
-
-def base36(name: str) -> str:
-    number, digits = int.from_bytes(name.encode(), "big"), ""
-    while number:
-        number, digit = divmod(number, 36)
-        digits = DIGITS[digit] + digits
-    return digits
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from pyspark.sql import SparkSession
@@ -20,6 +21,9 @@ from verger.settings import Settings
 
 from tests import kubeschemas, s3server
 from tests.s3server import S3, Bucket
+
+if TYPE_CHECKING:
+    from tests.emrcloud import Cloud
 
 Runner = Callable[..., Outcome]
 
@@ -98,6 +102,25 @@ def images(bucket: Bucket, tmp_path: Path) -> Bucket:
     drawing.orchard(tmp_path / "drawn", 1)
     bucket.upload(tmp_path / "drawn", "images")
     return bucket
+
+
+def _cloud() -> Iterator[Cloud]:
+    from tests import emrcloud  # moto: seconds, which other tests need not wait for
+
+    with emrcloud.serving() as aws:
+        yield emrcloud.furnish(aws)
+
+
+@pytest.fixture
+def cloud() -> Iterator[Cloud]:
+    """An AWS account with a virtual cluster of EMR on EKS and all that a run on it needs."""
+    yield from _cloud()
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Cloud]:
+    """The same, for tests that change nothing in it and are the first of their module."""
+    yield from _cloud()
 
 
 @pytest.fixture(scope="session")

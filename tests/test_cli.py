@@ -64,6 +64,7 @@ def test_version_and_help_are_printed() -> None:
     for name in Settings.model_fields:
         if name not in ("projection",):
             assert f"--{name.replace('_', '-')}" in listed
+    assert "Principal components to keep. [default: 100]" in listed
 
 
 @pytest.mark.spark

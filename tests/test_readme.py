@@ -10,14 +10,22 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = [
-    line.split("#")[0].strip()
-    for block in re.findall(r"```sh\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for line in block.replace("\\\n", " ").splitlines()
-]
+
+
+def commands(file: str) -> list[str]:
+    """Those that a page has, as printed."""
+    return [
+        line.split("#")[0].strip()
+        for block in re.findall(r"```sh\n(.*?)```", (ROOT / file).read_text(), re.DOTALL)
+        for line in block.replace("\\\n", " ").splitlines()
+    ]
+
+
+COMMANDS = commands("README.md")
 ELSEWHERE = {"make test": "what runs this very test", "make check": "a step of .ci/run"}
 BY_HELM = [command for command in COMMANDS if command.startswith("helm ")]
-ON_S3 = [command for command in COMMANDS if "s3://" in command and command not in BY_HELM]
+ON_EMR = [command for command in COMMANDS if "verger emr" in command]
+ON_S3 = [command for command in COMMANDS if "s3://" in command and command not in [*BY_HELM, *ON_EMR]]
 IN_A_CLUSTER = [command for command in COMMANDS if "verger kubernetes" in command]
 
 
@@ -38,7 +46,8 @@ def test_the_two_first_commands_are_the_demo_and_the_tests() -> None:
 @pytest.mark.spark
 @pytest.mark.main
 @pytest.mark.parametrize(
-    "command", [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *IN_A_CLUSTER, *BY_HELM]]
+    "command",
+    [command for command in COMMANDS if command not in [*ELSEWHERE, *ON_S3, *ON_EMR, *IN_A_CLUSTER, *BY_HELM]],
 )
 def test_the_command_works_as_printed(command: str, checkout: Path, weights: dict[str, object]) -> None:
     environment = os.environ | ({"VERGER_UNTRAINED": "true"} if "untrained" in weights else {})

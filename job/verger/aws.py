@@ -11,9 +11,17 @@ from xml.etree.ElementTree import ParseError
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSOError,
+    TokenRetrievalError,
+)
 
-from verger.errors import SettingsError, VergerError
+from verger.errors import Away, SettingsError, VergerError
 from verger.s3_requests import Tally
 
 if TYPE_CHECKING:
@@ -34,7 +42,17 @@ CONFIG = Config(
     s3={"addressing_style": "auto"},
 )
 HURRIED = Config(retries={"mode": "legacy", "total_max_attempts": 3})  # for 3 s at most
+# Of commands that somebody waits for: throttling and servers that are away are waited out for 8 s at most.
+INTERACTIVE = Config(retries={"mode": "standard", "total_max_attempts": 4})
 AWS_HOST = ".amazonaws.com"
+EXPIRED = (
+    "ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId", "UnrecognizedClientException",
+)  # fmt: skip
+THROTTLED = (
+    "Throttling", "ThrottlingException", "ThrottledException", "TooManyRequestsException", "RequestLimitExceeded",
+    "SlowDown",
+)  # fmt: skip
+DENIED = ("AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "403", "Forbidden")
 # What an answer calls the region of a bucket, and S3's oldest names for two of them.
 OLD_REGIONS = {"": "us-east-1", "EU": "eu-west-1"}
 
@@ -82,6 +100,10 @@ class Aws:
             return client
         # A server of one's own (AWS_ENDPOINT_URL_STS) wants what AWS's global STS wants: a signature for us-east-1.
         return self._session.client("sts", config=CONFIG, region_name="us-east-1")
+
+    def client(self, service: str) -> Any:
+        """Of another service of this region, for a command that somebody waits for."""
+        return self._session.client(service, config=CONFIG.merge(INTERACTIVE))  # type: ignore[call-overload]
 
     @property
     def credentials(self) -> Credentials | None:
@@ -148,16 +170,25 @@ def told(what: object) -> Iterator[None]:
             f"{what}: no credentials for AWS; run with web identity (IRSA, EKS Pod Identity) or a signed-in profile"
         ) from error
     except ClientError as error:
-        raise VergerError(f"{what}: {_answer(error)}") from error
+        busy = code(error) in THROTTLED or error.response["ResponseMetadata"].get("HTTPStatusCode", 0) >= 500
+        kind = Away if busy else VergerError
+        raise kind(f"{what}: {_answer(error)}") from error
+    except (SSOError, TokenRetrievalError) as error:
+        raise VergerError(f"{what}: the profile's session has expired; `aws sso login`, and run again") from error
     except (BotoCoreError, ParseError) as error:  # ParseError: not S3 answers, but a portal or a proxy, in HTML
         detail = " ".join(str(error).split())
-        raise VergerError(f"{what}: {detail}; check the network and --endpoint, and run again") from error
+        kind = Away if isinstance(error, ConnectionError | HTTPClientError) else VergerError
+        raise kind(f"{what}: {detail}; check the network and --endpoint, and run again") from error
 
 
 def _answer(error: ClientError) -> str:
     kind, said = code(error), str(error.response.get("Error", {}).get("Message", "")).rstrip(".")
     operation = error.operation_name
-    if kind in ("AccessDenied", "403", "Forbidden"):
+    if kind in EXPIRED:
+        return f"the credentials have expired or are unknown to AWS ({operation}: {kind}); sign in again, and run again"
+    if kind in THROTTLED:
+        return f"AWS asks for fewer requests ({operation}: {kind}); wait a minute, and run again"
+    if kind in DENIED:
         return f"access denied to {operation}; let this run's role do that, or correct the location"
     if kind in ("NoSuchBucket", "404"):
         return f"no such bucket ({operation}); correct the location, or make the bucket"

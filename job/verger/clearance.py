@@ -34,10 +34,8 @@ def clear(settings: Settings, aws: Aws | None, show: Show) -> Clearance:
     settings alone can tell, then for the identity, then for what the buckets say.
     """
     policy = Policy.of(settings)
-    if policy.name != "eu":
-        show.say(
-            f"RESIDENCY {policy.name}: data may be in {', '.join(policy.regions)}; eu is the default", style="bold"
-        )
+    if policy.warning is not None:
+        show.say(policy.warning, style="bold")
     places = residency.known(settings, policy)
     identity = None
     if aws is not None:

@@ -1,21 +1,21 @@
-"""The commands. Options are made from the settings model, so that there is one list of them."""
+"""The commands, and how each of them ends."""
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import traceback
-from collections.abc import Callable
 from contextlib import suppress
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
 
 from verger import __version__
-from verger.errors import VergerError
+from verger.emr.commands import app as emr
+from verger.errors import RUN_SAYS, VergerError
 from verger.kubernetes.commands import app as kubernetes
+from verger.options import with_settings
 from verger.settings import Settings
 
 FOLDERS = ("images", "store", "results")
@@ -31,56 +31,7 @@ COMPUTING = (
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(kubernetes, name="kubernetes")
-
-
-def with_settings(*names: str, **more: Any) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Make a command of a function of Settings: the fields `names` become its options.
-
-    So do `more`, which are no settings: the function has them by their names.
-
-    Values stay text here: the settings model reads them, so that a wrong one is told in the same words wherever it
-    comes from.
-    """
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        def command(**given: Any) -> None:
-            own = {name: given.pop(name) for name in more}
-            function(Settings.load(**given), **own)
-
-        command.__doc__ = function.__doc__
-        command.__name__ = function.__name__
-        command.__signature__ = inspect.Signature(  # type: ignore[attr-defined]
-            [
-                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=option)
-                for name, option in ({name: _option(name) for name in names} | more).items()
-            ]
-        )
-        return command
-
-    return decorate
-
-
-def _option(name: str) -> Any:
-    field = Settings.model_fields[name]
-    option = "--" + name.replace("_", "-")
-    shown = "" if field.default is None or field.annotation is bool else f" [default: {field.default}]"
-    if field.annotation is bool:
-        both = f"{option}/--no-{name.replace('_', '-')}"
-        return Annotated[bool | None, typer.Option(both, help=field.description, show_default=False)]
-    kinds = [kind for kind in (get_args(field.annotation) or (field.annotation,)) if kind is not type(None)]
-    metavar = "|".join(str(kind) for kind in kinds) if isinstance(kinds[0], str) else _METAVARS.get(name, "TEXT")
-    return Annotated[str | None, typer.Option(option, help=f"{field.description}{shown}", metavar=metavar)]
-
-
-_METAVARS = {
-    **dict.fromkeys(("images", "store", "results", "projection", "manifest", "event_log"), "URI"),
-    **dict.fromkeys(("components", "max_bytes", "max_pixels", "commit_every", "partitions"), "N"),
-    **dict.fromkeys(("weights", "prices", "config"), "FILE"),
-    **dict.fromkeys(("region", "attest_region"), "REGION"),
-    "residency": "NAME", "policies": "NAME=REGION,...", "endpoint": "URL", "kms_key": "ARN", "container_image": "IMAGE",
-    "cache": "DIR", "scratch": "DIR", "include": "GLOB", "max_failed": "N|N%", "master": "URL", "driver_memory": "SIZE",
-    "executors_within": "SECONDS",
-}  # fmt: skip
+app.add_typer(emr, name="emr")
 
 
 @app.callback(invoke_without_command=True)
@@ -136,16 +87,16 @@ def demo(settings: Settings) -> None:
 
 
 @app.command()
-@with_settings(
-    "results", *S3, "prices", "config", "verbose",
-    count=Annotated[int | None, typer.Option("--count", help="Images that a run would embed.", metavar="N")],
-    size=Annotated[int | None, typer.Option("--bytes", help="What they weigh in all.", metavar="N")],
-    conf=Annotated[
-        list[str] | None,
-        typer.Option("--conf", help="Spark's sizes, where they are not the chart's.", metavar="NAME=VALUE"),
-    ],
-)  # fmt: skip
-def cost(settings: Settings, count: int | None, size: int | None, conf: list[str] | None) -> None:
+@with_settings("results", *S3, "prices", "config", "verbose")
+def cost(
+    settings: Settings,
+    *,
+    count: Annotated[int | None, typer.Option(help="Images that a run would embed.", metavar="N")] = None,
+    size: Annotated[int | None, typer.Option("--bytes", help="What they weigh in all.", metavar="N")] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option(help="Spark's sizes, where they are not the chart's.", metavar="NAME=VALUE")
+    ] = None,
+) -> None:
     """Estimate what a run would cost (--count, --bytes), or price the one that left --results again."""
     from verger.cost import lines
     from verger.estimate import again, asked
@@ -223,5 +174,5 @@ def _unforeseen(error: Exception) -> str:
 def _fail(message: str, code: int, verbose: bool) -> int:
     if verbose:
         traceback.print_exc()
-    print(f"verger: {' '.join(message.split())}", file=sys.stderr)
+    print(f"{RUN_SAYS}{' '.join(message.split())}", file=sys.stderr)
     return code

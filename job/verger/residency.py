@@ -7,7 +7,7 @@ list, not a prefix: eu-west-2 is in the United Kingdom, eu-central-2 in Switzerl
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from verger.aws import Aws
 
 EU = ("eu-central-1", "eu-north-1", "eu-south-1", "eu-south-2", "eu-west-1", "eu-west-3")
-_ECR = re.compile(r"^\d{12}\.dkr\.ecr(-fips)?\.([a-z0-9-]+)\.amazonaws\.com/")
+ECR = re.compile(r"^(?P<account>\d{12})\.dkr\.ecr(-fips)?\.(?P<region>[a-z0-9-]+)\.amazonaws\.com/")
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,13 @@ class Policy:
         if not regions:
             raise SettingsError(f"--residency {settings.residency}: no such policy; use eu, or list it in --policies")
         return cls(settings.residency, regions)
+
+    @property
+    def warning(self) -> str | None:
+        """What is said of a policy that is not the default."""
+        if self.name == "eu":
+            return None
+        return f"RESIDENCY {self.name}: data may be in {', '.join(self.regions)}; eu is the default"
 
     def admit(self, place: Place) -> Place:
         """The place, if data may be there; else a ResidencyError."""
@@ -113,17 +120,17 @@ def _declared(settings: Settings) -> Iterator[Place]:
                 f"--kms-key {settings.kms_key}: in {region}, the buckets in {settings.region}; S3 needs a key of the "
                 "bucket's own region"
             )
-    if settings.container_image is not None and (ecr := _ECR.match(settings.container_image)):
-        yield Place("--container-image", settings.container_image, ecr[2], "its registry's name")
+    if settings.container_image is not None and (ecr := ECR.match(settings.container_image)):
+        yield Place("--container-image", settings.container_image, ecr["region"], "its registry's name")
 
 
-def asked(settings: Settings, aws: Aws, policy: Policy) -> Iterator[Place]:
-    """The buckets, by their own word; a ResidencyError for one that is elsewhere.
+def asked(settings: Settings, aws: Aws, policy: Policy, more: Mapping[str, Location] | None = None) -> Iterator[Place]:
+    """The buckets, by their own word; a ResidencyError for one that is elsewhere. `more` are places beside a run's.
 
     A run stays in one region, so that nothing of it has to be able to reach another: a SettingsError otherwise.
     """
     buckets: dict[str, tuple[str | None, str]] = {}
-    for name, location in settings.places.items():
+    for name, location in (settings.places | dict(more or {})).items():
         if location.is_local:
             continue
         bucket = location.path.split("/")[0]

@@ -1,7 +1,6 @@
-"""The one settings model: command line, environment (VERGER_*) and YAML file, in that order.
+"""The settings of a run: command line, environment (VERGER_*) and YAML file, in that order.
 
-Nothing else in Verger reads the environment. The command line, the chart's schema and the manifest
-are all made from these fields: a new setting is one line here.
+The command line, the chart's schema and the manifest are all made from these fields: a new setting is one line here.
 """
 
 from __future__ import annotations
@@ -10,23 +9,15 @@ import os
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic_settings import NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from verger import yaml_file
 from verger.engines import FEATURES, EngineName
 from verger.errors import SettingsError
 from verger.locations import Location
-
-
-def _location(text: str) -> str:
-    try:
-        Location.parse(text)
-    except SettingsError as error:
-        raise ValueError(str(error)) from error
-    return text
+from verger.sources import Configured, Uri
 
 
 def _share(text: str) -> str:
@@ -45,14 +36,25 @@ def _policies(value: Any) -> Any:
 
 REGION = r"^[a-z]{2}(-[a-z]+)+-\d$"
 Region = Annotated[str, Field(pattern=REGION)]
-Uri = Annotated[str, AfterValidator(_location)]
 Share = Annotated[str, BeforeValidator(str), AfterValidator(_share)]
 
 
-class Settings(BaseSettings):
+class _AwsEnvironment(PydanticBaseSettingsSource):
+    """The region that AWS's own tools would take: what IRSA, Pod Identity and EMR put into the environment."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        raise NotImplementedError("there is one field: see __call__")
+
+    def __call__(self) -> dict[str, Any]:
+        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return {"region": region} if region else {}
+
+
+class Settings(Configured):
     """What one run does. Frozen: built once by `load`, then only passed on."""
 
-    model_config = SettingsConfigDict(env_prefix="VERGER_", frozen=True, extra="forbid", env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix="VERGER_")
+    beside: ClassVar[tuple[type[PydanticBaseSettingsSource], ...]] = (_AwsEnvironment,)
 
     images: Uri | None = Field(None, description="Folder of images, read recursively; the parent folder is the label.")
     store: Uri | None = Field(None, description="Delta table of features, one row an image; made when missing.")
@@ -112,27 +114,6 @@ class Settings(BaseSettings):
         """A server of one's own is asked by the region that it is attested to be in."""
         return given if given.get("region") else {**given, "region": given.get("attest_region")}
 
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Command line, environment, the YAML file that either of them names, and AWS's own variable for the region."""
-        named = init_settings().get("config") or env_settings().get("config")
-        return init_settings, env_settings, _YamlFile(settings_cls, named), _AwsEnvironment(settings_cls)
-
-    @classmethod
-    def load(cls, **given: Any) -> Settings:
-        """Build the settings of a run from what the command line gave; a SettingsError says what is wrong."""
-        try:
-            return cls(**{name: value for name, value in given.items() if value is not None})
-        except ValidationError as error:
-            raise SettingsError(_one_line(error)) from error
-
     def location(self, name: str) -> Location:
         """The location setting `name`, which the command can't do without."""
         text = getattr(self, name)
@@ -164,45 +145,3 @@ class Settings(BaseSettings):
         if self.max_failed.endswith("%"):
             return int(listed * Fraction(self.max_failed[:-1]) / 100)
         return int(self.max_failed)
-
-
-class _AwsEnvironment(PydanticBaseSettingsSource):
-    """The region that AWS's own tools would take: what IRSA, Pod Identity and EMR put into the environment."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("there is one field: see __call__")
-
-    def __call__(self) -> dict[str, Any]:
-        region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return {"region": region} if region else {}
-
-
-class _YamlFile(PydanticBaseSettingsSource):
-    """The settings of one YAML mapping."""
-
-    def __init__(self, settings_cls: type[BaseSettings], file: str | Path | None) -> None:
-        super().__init__(settings_cls)
-        self._file = file
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        raise NotImplementedError("the whole file is one mapping: see __call__")
-
-    def __call__(self) -> dict[str, Any]:
-        if self._file is None:
-            return {}
-        content = yaml_file.mapping("--config", self._file)
-        return {str(key).replace("-", "_"): value for key, value in content.items()}
-
-
-def _one_line(error: ValidationError) -> str:
-    """The first thing wrong: value, rule, remedy."""
-    first = error.errors()[0]
-    name = ".".join(str(part) for part in first["loc"])
-    option = "--" + name.replace("_", "-")
-    if first["type"] == "extra_forbidden":
-        return f"{name}: no such setting; `verger run --help` lists them"
-    if isinstance(cause := first.get("ctx", {}).get("error"), Exception):
-        return f"{option} {cause}"
-    hint = Settings.model_fields[name].description if name in Settings.model_fields else ""
-    rule = first["msg"][0].lower() + first["msg"][1:]
-    return f"{option} {first['input']}: {rule}; it means: {hint}"

@@ -21,17 +21,13 @@ from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 from lightkube.types import PatchType
 
-from verger.errors import SettingsError, VergerError
+from verger.errors import Away, SettingsError, VergerError
 from verger.kubernetes.pods import COMPONENT, name
 
 PATIENCE = 20.0  # seconds for an answer
 SparkApplication: Any = create_namespaced_resource(
     "sparkoperator.k8s.io", "v1beta2", "SparkApplication", "sparkapplications"
 )
-
-
-class Away(VergerError):
-    """The API server does not answer: a watch goes on, all else ends."""
 
 
 def connect(context: str | None = None) -> Client:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from verger.errors import LeftAlone
+
 if TYPE_CHECKING:
     from verger.kubernetes.cluster import Release
 
@@ -33,7 +35,6 @@ def watch(
     """
     from rich.console import Console
 
-    from verger.kubernetes.watch import LeftAlone
     from verger.kubernetes.watch import watch as watch_release
 
     try:

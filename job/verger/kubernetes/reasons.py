@@ -13,6 +13,7 @@ from datetime import datetime
 from lightkube.models.core_v1 import Container, ContainerState, ContainerStatus
 from lightkube.resources.core_v1 import Event, Pod
 
+from verger.errors import RUN_SAYS
 from verger.kubernetes.pods import component, name_of
 
 IMAGE = (
@@ -22,7 +23,6 @@ IMAGE = (
 NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 NOT_STARTED = ("StartError", "ContainerCannotRun")
 KILLED = 137  # 128 + SIGKILL
-RUN_SAYS = "verger: "  # before the one line of a run's error
 
 # What containerd and the kubelet put before the registry's own word.
 _WRAPPED = re.compile(

@@ -9,11 +9,10 @@ from typing import Any
 from lightkube.resources.batch_v1 import Job
 from lightkube.resources.core_v1 import Event, Pod
 
-from verger.errors import SettingsError
+from verger.errors import RUN_SAYS, SettingsError
 from verger.kubernetes import reasons
 from verger.kubernetes.cluster import Release
 from verger.kubernetes.pods import DRIVER, component, driver_of, end_of, name, name_of, phase, status
-from verger.kubernetes.reasons import RUN_SAYS
 from verger.progress import Told
 
 LINES = 200  # of the driver's log that are asked for: more than it writes between two looks

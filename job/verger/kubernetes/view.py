@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
 from lightkube.resources.core_v1 import Pod
 from rich.console import Console, Group, RenderableType
-from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from verger import live
+from verger.errors import RUN_SAYS
 from verger.kubernetes.pods import age, name, name_of, status
-from verger.kubernetes.reasons import RUN_SAYS, without_name
+from verger.kubernetes.reasons import without_name
 from verger.kubernetes.snapshot import Line, Snapshot
+from verger.live import LAST
 
 EXECUTORS = 12  # rows of them; more are counted
-LAST = 8  # lines of the driver's log that are shown, and that a watch begins with
 STYLES = {"Running": "green", "Completed": "green", "Succeeded": "green", "Pending": "yellow"}
 COMING = ("ContainerCreating", "PodInitializing", "Terminating")
 
 Tell = Callable[[Snapshot], None]
 
 
-@contextmanager
-def shown(console: Console) -> Iterator[Tell]:
+def shown(console: Console) -> AbstractContextManager[Tell]:
     """What is to be told of each look at a release."""
-    if not console.is_terminal:
-        yield Plain(console).tell
-        return
-    with Live(console=console, auto_refresh=False) as live:
-        yield lambda snapshot: live.update(picture(snapshot), refresh=True)
+    return live.shown(console, picture, Plain(console).tell)
 
 
 def picture(snapshot: Snapshot) -> RenderableType:
@@ -46,14 +41,11 @@ def picture(snapshot: Snapshot) -> RenderableType:
         pods.add_row(f"of {len(snapshot.executors)} executors:", _counted(snapshot))
     parts: list[RenderableType] = [pods]
     if (told := snapshot.told) is not None:
-        stage = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=told.total, completed=told.done, width=40) if told.total else ""
-        stage.add_row(Text(told.stage, style="bold"), bar, Text(told.detail))
-        parts += ["", stage]
+        parts += ["", live.stage(told)]
     if snapshot.reason is not None and snapshot.end is None:
         parts += ["", Text(snapshot.reason, style="red")]
     if snapshot.log:
-        parts += ["", *(Text(line.text, style="dim", no_wrap=True) for line in snapshot.log[-LAST:])]
+        parts += ["", *live.last(line.text for line in snapshot.log)]
     return Group(*parts)
 
 
@@ -107,4 +99,4 @@ class Plain:
         return lines
 
     def _say(self, line: str) -> None:
-        self.console.print(Text(line), soft_wrap=True)
+        live.say(self.console, line)

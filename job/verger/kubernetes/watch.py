@@ -7,24 +7,11 @@ from collections.abc import Iterator
 
 from rich.console import Console
 
-from verger.errors import SettingsError, VergerError
-from verger.kubernetes.cluster import Away, Release
-from verger.kubernetes.snapshot import End, Snapshot, take
+from verger import live
+from verger.errors import RunFailed, SettingsError, VergerError
+from verger.kubernetes.cluster import Release
+from verger.kubernetes.snapshot import Snapshot, take
 from verger.kubernetes.view import shown
-
-
-class RunFailed(VergerError):
-    """The run did not end well: its own line, and its own exit code."""
-
-    def __init__(self, end: End) -> None:
-        super().__init__(end.line)
-        self.exit_code = end.code
-
-
-class LeftAlone(VergerError):
-    """Ctrl-C: the watch is over, the run is not."""
-
-    exit_code = 130
 
 
 def watch(release: Release, console: Console, interval: float, give_up_after: float | None) -> None:
@@ -34,26 +21,22 @@ def watch(release: Release, console: Console, interval: float, give_up_after: fl
             tell(snapshot)
             end = snapshot.end
     if end is not None and end.code != 0:
-        raise RunFailed(end)
+        raise RunFailed(str(end.line), end.code)
 
 
 def _snapshots(release: Release, console: Console, interval: float, give_up_after: float | None) -> Iterator[Snapshot]:
-    """Each look, the last one at the end of the run. A cluster that is away is waited for, once it was seen."""
-    began, seen = time.monotonic(), None
-    while seen is None or seen.end is None:
-        if seen is not None:
-            time.sleep(interval)
+    """Each look, the last one at the end of the run."""
+    began = time.monotonic()
+
+    def look(before: Snapshot | None) -> Snapshot:
         try:
-            seen = take(release)
+            return take(release)
         except SettingsError as error:
-            if seen is None:
+            if before is None:
                 raise
             raise VergerError(f"{release.name}: uninstalled while it was watched; its logs are gone") from error
-        except Away as error:
-            if seen is None:
-                raise
-            console.print(f"{error}; trying again", markup=False, soft_wrap=True)
-            continue
+
+    for seen in live.looks(look, lambda snapshot: snapshot.end is not None, console, interval):
         yield seen
         waited = time.monotonic() - began
         if give_up_after is not None and waited >= give_up_after and not seen.started:
