@@ -10,7 +10,7 @@ import os
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
@@ -74,6 +74,9 @@ class Settings(BaseSettings):
         None,
         pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$",
         description="KMS key (arn:aws:kms:...:key/...) that encrypts what is written; what was written is checked.",
+    )
+    s3a: Literal["own", "emr"] = Field(
+        "own", description="Whose S3A and Delta the run has: Verger's, or EMR's, whose settings it then leaves alone."
     )
     event_log: Uri | None = Field(None, description="Folder of Spark's event log, for its history server; else none.")
     container_image: str | None = Field(None, description="Image that this runs in: an ECR one must be in the region.")
