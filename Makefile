@@ -34,8 +34,8 @@ test: $(READY) ## Run the tests
 test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
 	$(BIN)/python -m pytest -m s3
 
-e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context: VERGER_TEST_ADDRESS is this machine's, for its pods
-	VERGER_TEST_IMAGE=$(IMAGE) $(BIN)/python -m pytest -m kubernetes
+e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context, with S3_IMAGE, of k8s/s3, beside it
+	VERGER_TEST_IMAGE=$(IMAGE) VERGER_TEST_S3_IMAGE=$(S3_IMAGE) $(BIN)/python -m pytest -m kubernetes
 
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache. Tests that
@@ -76,6 +76,7 @@ LOCKING := $(UPGRADE) --universal --python-version 3.11 --generate-hashes --no-e
 
 # The weights are downloaded while the image is built, unless VERGER_WEIGHTS (or a file in image/weights/) gives them.
 IMAGE ?= verger
+S3_IMAGE ?= verger-s3
 TARGET ?= spark
 BUILD_ARGS ?= # --build-arg BASE=docker.io/library/debian@sha256:...
 WEIGHTS_FILE := mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5

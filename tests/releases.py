@@ -1,9 +1,8 @@
-"""Runs that helm installs into the cluster of kubectl's context, on an S3 server at an address that its pods reach."""
+"""Runs that helm installs into the cluster of kubectl's context, on an S3 server that is in it as well."""
 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -16,17 +15,17 @@ from typing import Any
 
 import pytest
 
-from tests import s3server
+from tests import clusterserver, s3server
 from tests.charts import CHART, helm
-from tests.s3server import S3, Bucket
+from tests.clusterserver import S3_IMAGE, ClusterS3
+from tests.s3server import Bucket
 from tests.test_image import IMAGE, TARGET
 from tests.webidentity import WebIdentity, kubectl, web_identity
 
-ADDRESS = os.environ.get("VERGER_TEST_ADDRESS", "")
 NEEDS = pytest.mark.skipif(
-    not (IMAGE and ADDRESS and TARGET == "spark" and shutil.which("helm")),
-    reason="VERGER_TEST_IMAGE names no `spark` image in the cluster, or VERGER_TEST_ADDRESS no address of this machine "
-    "that pods reach, or helm is not on the PATH",
+    not (IMAGE and S3_IMAGE and TARGET == "spark" and shutil.which("helm")),
+    reason="VERGER_TEST_IMAGE names no `spark` image in the cluster, or VERGER_TEST_S3_IMAGE none of k8s/s3, or "
+    "helm is not on the PATH",
 )
 # As little CPU as it takes: test clusters are small.
 SMALL = {"coreRequest": "200m", "memory": "1g", "memoryOverhead": "1g"}
@@ -36,7 +35,7 @@ SMALL = {"coreRequest": "200m", "memory": "1g", "memoryOverhead": "1g"}
 class Cloud:
     """A server with one bucket, and a namespace of the restricted profile."""
 
-    s3: S3
+    s3: ClusterS3
     bucket: Bucket
     identity: WebIdentity
 
@@ -47,11 +46,11 @@ class Cloud:
     def values(self, role: str, **settings: Any) -> dict[str, Any]:
         """A run by a role, two executors, in this cloud."""
         places = {name: self.bucket.url(name) for name in ("images", "store", "results")}
-        own = {"endpoint": self.s3.server.url, "attest_region": s3server.REGION, "allow_http": True}
+        own = {"endpoint": self.s3.inside("s3"), "attest_region": s3server.REGION, "allow_http": True}
         repository, _, tag = IMAGE.partition(":")
         return {
             "image": {"repository": repository, "tag": tag or "latest", "pullPolicy": "Never"},
-            "aws": {"roleArn": role, "stsEndpoint": self.s3.iam.url},
+            "aws": {"roleArn": role, "stsEndpoint": self.s3.inside("iam")},
             "driver": SMALL,
             "executor": SMALL | {"instances": 2, "cores": 1},
             "settings": places | own | settings,
@@ -60,7 +59,7 @@ class Cloud:
 
 @contextmanager
 def cloud(folder: Path) -> Iterator[Cloud]:
-    with s3server.serving(folder / "s3", address=ADDRESS) as s3, web_identity(s3, folder) as identity:
+    with clusterserver.serving(folder) as s3, web_identity(s3, folder) as identity:
         yield Cloud(s3, s3.bucket(), identity)
 
 

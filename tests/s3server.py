@@ -60,15 +60,19 @@ class Request:
 
 
 class Process:
-    """A VersityGW that can be killed and started again, on the same port and with the same data."""
+    """A server, or the way to one, at a port: it can be killed and started again, on the same port."""
 
-    def __init__(self, folder: Path, region: str, address: str, command: list[str], **environment: str) -> None:
-        self.address, self.port = address, free_port(address)
-        own = ["--access", KEYS["access"], "--secret", KEYS["secret"], "--region", region, "--quiet"]
-        self._command = ["versitygw", *own, "--port", f"{address}:{self.port}", *command]
-        self._environment = os.environ | environment
-        self._output = folder / f"{self.port}.txt"
+    def __init__(self, address: str, port: int, command: list[str], output: Path, **environment: str) -> None:
+        self.address, self.port = address, port
+        self._command, self._output, self._environment = command, output, os.environ | environment
         self._process: subprocess.Popen[bytes] | None = None
+
+    @classmethod
+    def versitygw(cls, folder: Path, region: str, address: str, command: list[str], **environment: str) -> Process:
+        port = free_port(address)
+        own = ["--access", KEYS["access"], "--secret", KEYS["secret"], "--region", region, "--quiet"]
+        words = ["versitygw", *own, "--port", f"{address}:{port}", *command]
+        return cls(address, port, words, folder / f"{port}.txt", **environment)
 
     @property
     def url(self) -> str:
@@ -95,8 +99,13 @@ class S3:
 
     server: Process
     iam: Process
-    log: Path
     region: str
+    issuer: str | None  # of the cluster whose tokens STS takes
+    log: Path
+
+    def accesses(self) -> str:
+        """The access log."""
+        return self.log.read_text()
 
     def client(self, name: str = "s3", **given: Any) -> Any:
         """A boto3 client of root's."""
@@ -190,7 +199,7 @@ class Bucket:
 
     def requests(self, *actions: str, under: str = "") -> list[Request]:
         """What the server was asked for in this bucket, from the first request on."""
-        read = map(Request.read, self.s3.log.read_text().splitlines())
+        read = map(Request.read, self.s3.accesses().splitlines())
         return [
             request
             for request in read
@@ -203,7 +212,11 @@ class Bucket:
 
 @contextmanager
 def serving(folder: Path, region: str = REGION, address: str = "127.0.0.1") -> Iterator[S3]:
-    """Run a server at an address of this machine; skips where there is none."""
+    """Run a server at an address of this machine; skips where there is none.
+
+    OIDC_ISSUER and OIDC_CA name a cluster's issuer, and the CA of its certificate, to this machine. VersityGW asks no
+    issuer at a private address.
+    """
     if shutil.which("versitygw") is None:
         pytest.skip(MISSING)
     folder.mkdir(parents=True, exist_ok=True)
@@ -211,16 +224,16 @@ def serving(folder: Path, region: str = REGION, address: str = "127.0.0.1") -> I
     data.mkdir()
     # The CA of the cluster that web identity comes from, where there is one.
     trust = {"SSL_CERT_FILE": os.environ["OIDC_CA"]} if "OIDC_CA" in os.environ else {}
-    iam = Process(
+    iam = Process.versitygw(
         folder, region, address, ["iam", "--dir", str(folder / "iam"), "--private-ports", str(socket_file)], **trust
     )
     (folder / "iam").mkdir()
     own = ["--access-log", str(log), "--iam-standalone-endpoint", str(socket_file), "posix", str(data)]
-    server = Process(folder, region, address, own)
+    server = Process.versitygw(folder, region, address, own)
     try:
         iam.start()
         server.start()
-        yield S3(server, iam, log, region)
+        yield S3(server, iam, region, os.environ.get("OIDC_ISSUER"), log)
     finally:
         for process in (server, iam):
             with suppress(AssertionError):

@@ -16,12 +16,12 @@ from typing import Any
 import pytest
 from verger import drawing
 
-from tests import s3server
+from tests import clusterserver
 from tests.charts import CHART, helm
+from tests.clusterserver import S3_IMAGE
 from tests.conftest import Runner
 from tests.handmade import readable
-from tests.releases import ADDRESS, NEEDS, Cloud, Release, cloud
-from tests.test_kubernetes_setup import S3_IMAGE
+from tests.releases import NEEDS, Cloud, Release, cloud
 from tests.test_pipeline import assert_same
 from tests.test_readme import BY_HELM, ROOT
 from tests.test_s3_lease import stored
@@ -178,7 +178,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
     sky, soon = orchards, {"job": {"startDeadlineSeconds": 30}}
     few = {"images": sky.bucket.url("few"), "components": 5}
     good = {"few": READ, "store": WRITE, "results": WRITE}
-    with s3server.serving(tmp_path / "elsewhere", region="us-east-1", address=ADDRESS) as abroad:
+    with clusterserver.serving(tmp_path, region="us-east-1") as abroad:
         there = abroad.bucket()
         drawing.orchard(tmp_path / "drawn", 1)
         there.upload(tmp_path / "drawn", "images")
@@ -192,7 +192,7 @@ def test_each_run_that_cannot_be_is_one_line_and_leaves_no_pod_at_work(orchards:
                 ["s3://no-such-bucket-here", "no such bucket"],
             ),
             "not-in-the-eu": (
-                sky.values(role["not-in-the-eu"], **foreign, endpoint=abroad.server.url), ["us-east-1"],
+                sky.values(role["not-in-the-eu"], **foreign, endpoint=abroad.inside("s3")), ["us-east-1"],
             ),
             "no-image": (
                 sky.values(wrong_role, **few) | soon | {"image": {"repository": "registry.invalid/verger"}},
@@ -264,7 +264,6 @@ def test_the_readmes_release_works_as_printed_and_can_not_be_upgraded(orchards: 
     assert inside(sky, "results3")["images"]["embedded"] == 64
 
 
-@pytest.mark.skipif(not S3_IMAGE, reason="VERGER_TEST_S3_IMAGE names no image of k8s/s3/Dockerfile in the cluster")
 def test_the_commands_of_the_documentation_go_from_an_empty_cluster_to_results(orchard: Path) -> None:
     """docs/kubernetes.md, as printed: k8s/s3/up stands in for kind-up, which calls it."""
     text = (ROOT / "docs" / "kubernetes.md").read_text()

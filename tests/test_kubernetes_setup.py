@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,14 +16,13 @@ import pytest
 from verger import drawing
 
 from tests import kubeschemas
+from tests.clusterserver import S3_IMAGE, forwarded
 from tests.s3server import run
 from tests.templates import FOLDER, filled
 from tests.test_setup import MANIFESTS
 from tests.webidentity import AUDIENCE, kubectl
 
 pytestmark = pytest.mark.kubernetes
-# The image of k8s/s3/Dockerfile, by the name that the cluster's nodes have it by.
-S3_IMAGE = os.environ.get("VERGER_TEST_S3_IMAGE", "")
 RESTRICTED = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
@@ -149,20 +147,6 @@ def test_emr_may_give_its_drivers_what_it_has_itself_and_no_more(namespace: str)
     assert "attempting to grant RBAC permissions not currently held" in refused.stderr
 
 
-@contextmanager
-def forwarded(namespace: str) -> Iterator[dict[str, str]]:
-    """Ports of this machine that lead to the server: its URLs, by the ports that it has itself."""
-    command = ["kubectl", "-n", namespace, "port-forward", "service/s3", ":7070", ":7076"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        try:
-            lines = [next(line for line in process.stdout if "127.0.0.1" in line) for _ in range(2)]
-            ports = [re.search(r":(\d+) -> (\d+)", line) for line in lines]
-            yield {found[2]: f"http://127.0.0.1:{found[1]}" for found in ports if found}
-        finally:
-            process.terminate()
-
-
 @pytest.mark.spark
 @pytest.mark.skipif(not S3_IMAGE, reason="VERGER_TEST_S3_IMAGE names no image of k8s/s3/Dockerfile in the cluster")
 def test_a_run_on_the_server_of_a_try_out_by_web_identity(tmp_path: Path) -> None:
@@ -182,12 +166,12 @@ def test_a_run_on_the_server_of_a_try_out_by_web_identity(tmp_path: Path) -> Non
         token = tmp_path / "token"
         token.write_text(kubectl("-n", space, "create", "token", "verger", "--audience", AUDIENCE))
         places = [f"--{place}=s3://orchard/{place}" for place in ("images", "store", "results")]
-        with forwarded(f"{space}-s3") as urls:
+        with forwarded(tmp_path, f"{space}-s3") as ways:
             pod_has = {
                 "AWS_ROLE_ARN": told["role"], "AWS_WEB_IDENTITY_TOKEN_FILE": str(token),
-                "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL_STS": urls["7076"],
+                "AWS_DEFAULT_REGION": "eu-west-3", "AWS_ENDPOINT_URL_STS": ways["iam"].url,
             }  # fmt: skip
-            options = ["--endpoint", urls["7070"], *told["--endpoint"].split()[1:], "--components", "2"]
+            options = ["--endpoint", ways["s3"].url, *told["--endpoint"].split()[1:], "--components", "2"]
             ended = run(pod_has, "run", *places, *options)
         assert ended.code == 0, ended.lines
         assert "as arn:aws:sts::000000000000:assumed-role/verger/" in ended.lines[0]

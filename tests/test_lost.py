@@ -26,8 +26,8 @@ KILLED = (
 )
 
 BROKEN = (
-    ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 1 in stage 4.0 failed 1 times, most recent "
-    "failure: Lost task 1.0 in stage 4.0 (TID 10) (localhost executor driver): {error}\n"
+    ": org.apache.spark.SparkException: Job aborted due to stage failure: Task 1 in stage 4.0 failed 1 times, most "
+    "recent failure: Lost task 1.0 in stage 4.0 (TID 10) (localhost executor driver): {error}\n"
     "\tat java.base/java.io.DataInputStream.readFully(DataInputStream.java:210)\n"
     "\tat java.base/java.io.DataInputStream.readInt(DataInputStream.java:385)\n"
     "\tat {of}\n"
@@ -42,12 +42,15 @@ WORKER = (
     ("message", "line"),
     [
         (
-            BROKEN.format(error="java.io.EOFException", of="org.apache.spark.api.python.PythonWorkerFactory.createWorker"),
+            BROKEN.format(
+                error="java.io.EOFException", of="org.apache.spark.api.python.PythonWorkerFactory.createWorker"
+            ),
             WORKER,
         ),
         (
             BROKEN.format(
-                error="java.io.IOException: Broken pipe", of="org.apache.spark.sql.execution.python.PythonArrowInput.write"
+                error="java.io.IOException: Broken pipe",
+                of="org.apache.spark.sql.execution.python.PythonArrowInput.write",
             ),
             WORKER,
         ),

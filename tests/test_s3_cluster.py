@@ -6,6 +6,7 @@ The cluster of kubectl's context runs pods on this machine, and has the image th
 from __future__ import annotations
 
 import json
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ from typing import Any
 import pytest
 
 from tests.handmade import POD, RESTRICTED, SPARK, Space, allowed
-from tests.releases import ADDRESS
 from tests.s3server import Bucket, standing_before
 from tests.test_image import IMAGE, TARGET
 from tests.webidentity import AUDIENCE, READ, WRITE, WebIdentity, kubectl, web_identity
 
+ADDRESS = os.environ.get("VERGER_TEST_ADDRESS", "")
 pytestmark = [
     pytest.mark.s3,
     pytest.mark.spark,

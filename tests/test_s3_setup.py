@@ -32,7 +32,7 @@ def pods(s3: S3, tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebIdenti
 def pod(pods: WebIdentity, images: Bucket) -> dict[str, str]:
     """The environment of a pod that has the role."""
     environment = {
-        "S3": images.s3.server.url, "IAM": images.s3.iam.url, "ISSUER": os.environ["OIDC_ISSUER"],
+        "S3": images.s3.server.url, "IAM": images.s3.iam.url, "ISSUER": str(images.s3.issuer),
         "BUCKET": images.name, "REGION": REGION, "ROLE": ROLE,
         "NAMESPACE": pods.namespace, "SERVICE_ACCOUNT": "verger",
         "AWS_ACCESS_KEY_ID": KEYS["access"], "AWS_SECRET_ACCESS_KEY": KEYS["secret"],

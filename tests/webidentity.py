@@ -1,15 +1,13 @@
 """Web identity for the tests: roles of the tests' own IAM, taken by tokens of a real Kubernetes cluster (as IRSA does).
 
-OIDC_ISSUER and OIDC_CA name the cluster's issuer and the CA of its certificate; kubectl reaches the cluster.
+kubectl reaches the cluster, and the server its issuer.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
-import ssl
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -46,7 +44,7 @@ class WebIdentity:
 
     def role(self, account: str, bucket: Bucket, **prefixes: tuple[str, ...]) -> str:
         """A role for a service account: what it may do below each prefix of the bucket."""
-        iam, issuer = self.s3.client("iam"), os.environ["OIDC_ISSUER"].removeprefix("https://")
+        iam, issuer = self.s3.client("iam"), str(self.s3.issuer).removeprefix("https://")
         subject = f"system:serviceaccount:{self.namespace}:{account}"
         condition = {"StringEquals": {f"{issuer}:sub": subject, f"{issuer}:aud": AUDIENCE}}
         trust = {
@@ -97,17 +95,10 @@ def new_namespace(prefix: str = "verger", restricted: bool = True) -> Iterator[s
 @contextmanager
 def web_identity(s3: S3, folder: Path) -> Iterator[WebIdentity]:
     """A namespace of the tests' own, and the cluster's issuer known to IAM; skips where there is no cluster."""
-    if not all(os.environ.get(name) for name in ("OIDC_ISSUER", "OIDC_CA", "KUBECONFIG")) or not shutil.which(
-        "kubectl"
-    ):
-        pytest.skip(
-            "no cluster for web identity: OIDC_ISSUER, OIDC_CA and KUBECONFIG name none, or there is no kubectl"
-        )
-    der = ssl.PEM_cert_to_DER_cert(Path(os.environ["OIDC_CA"]).read_text())
+    if s3.issuer is None or "KUBECONFIG" not in os.environ or not shutil.which("kubectl"):
+        pytest.skip("no cluster for web identity: OIDC_ISSUER or KUBECONFIG names none, or there is no kubectl")
     iam = s3.client("iam")
-    provider = iam.create_open_id_connect_provider(
-        Url=os.environ["OIDC_ISSUER"], ClientIDList=[AUDIENCE], ThumbprintList=[hashlib.sha1(der).hexdigest()]
-    )
+    provider = iam.create_open_id_connect_provider(Url=s3.issuer, ClientIDList=[AUDIENCE])
     try:
         with new_namespace() as namespace:
             yield WebIdentity(s3, namespace, provider["OpenIDConnectProviderArn"], folder)
