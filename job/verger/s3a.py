@@ -84,8 +84,8 @@ def _refuse_contradiction(settings: Settings, needed: dict[str, str], name: str,
     if not agrees:
         error = SettingsError if name.startswith("encryption") else ResidencyError
         raise error(
-            f"{key.removeprefix('spark.hadoop.')}={value}: set for this job, but the run needs {needed[name]}; leave it "
-            "out of the job's spark-defaults and core-site, or correct it"
+            f"{key.removeprefix('spark.hadoop.')}={value}: set for this job, but the run needs {needed[name]}; leave "
+            "it out of the job's spark-defaults and core-site, or correct it"
         )
 
 
