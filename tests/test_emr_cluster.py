@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,8 +24,8 @@ from tests.clusterserver import S3_IMAGE, ClusterS3
 from tests.conftest import Runner
 from tests.emrjobs import EMR, VirtualCluster
 from tests.s3server import REGION, Bucket
-from tests.templates import filled
-from tests.test_kubernetes_setup import apply
+from tests.templates import ROOT, filled
+from tests.test_emr_docs import FOR_KUBECTL
 from tests.test_pipeline import assert_same
 from tests.webidentity import AUDIENCE, kubectl
 
@@ -73,7 +74,7 @@ class Farm:
 
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
-    """All that docs/emr.md has made once, of the files that it names."""
+    """All that docs/emr.md has made once: by its commands in the cluster, and on AWS of the files that it names."""
     namespace, role = f"emr-{uuid4().hex[:8]}", f"emr-{uuid4().hex[:8]}"
     node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     with clusterserver.serving(tmp_path_factory.mktemp("farm")) as s3:
@@ -87,9 +88,8 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
             document = filled(f"aws/{policy}.json", BUCKET=bucket.name, PREFIX=prefix)
             iam.put_role_policy(RoleName=role, PolicyName=prefix, PolicyDocument=document)
         try:
-            for template in ("emr/namespace", "limits", "emr/virtual-cluster"):
-                done = apply(filled(f"{template}.yaml", NAMESPACE=namespace))
-                assert done.returncode == 0, done.stderr
+            command = ["bash", "-euo", "pipefail", "-c", FOR_KUBECTL[0]]
+            subprocess.run(command, cwd=ROOT, env=os.environ | {"NAMESPACE": namespace}, check=True)
             kubectl("label", "node", node, f"{ON_DEMAND}=on-demand", "--overwrite")
             regions = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
             environment = regions | {"AWS_ENDPOINT_URL_STS": s3.inside("iam")}
