@@ -133,7 +133,7 @@ def test_the_role_is_for_emrs_accounts_of_this_role_and_for_our_own(farm: Farm) 
         take(farm.cluster.service_account(part))
     take("verger")
     for other in ("default", farm.cluster.service_account("driver").rpartition("-")[0] + "-0another0role"):
-        with pytest.raises(ClientError, match="AccessDenied|InvalidIdentityToken"):  # AWS says the first
+        with pytest.raises(ClientError, match=r"AccessDenied|InvalidIdentityToken"):  # AWS says the first
             take(other)
 
 
