@@ -54,8 +54,7 @@ class Farm:
     def token(self, account: str) -> str:
         """A token of a service account, which is made when there is none."""
         space = self.cluster.namespace
-        if f"serviceaccount/{account}" not in kubectl("-n", space, "get", "serviceaccounts", "-o", "name").split():
-            kubectl("-n", space, "create", "serviceaccount", account)
+        subprocess.run(["kubectl", "-n", space, "create", "serviceaccount", account], capture_output=True)
         return kubectl("-n", space, "create", "token", account, "--audience", AUDIENCE)
 
     def run(self, name: str, request: dict[str, Any], seconds: float = 600) -> tuple[int, str]:
@@ -72,9 +71,16 @@ class Farm:
         raise AssertionError(kubectl("-n", self.cluster.namespace, "describe", "pods"))
 
 
+def typed(block: str, **names: str) -> None:
+    """Commands of docs/emr.md, as a user types them."""
+    command = ["bash", "-euo", "pipefail", "-c", block]
+    subprocess.run(command, cwd=ROOT, env=os.environ | names, check=True)
+
+
 @pytest.fixture(scope="module")
 def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
     """All that docs/emr.md has made once: by its commands in the cluster, and on AWS of the files that it names."""
+    *once, back = FOR_KUBECTL
     namespace, role = f"emr-{uuid4().hex[:8]}", f"emr-{uuid4().hex[:8]}"
     node = kubectl("get", "nodes", "-o", "jsonpath={.items[0].metadata.name}")
     with clusterserver.serving(tmp_path_factory.mktemp("farm")) as s3:
@@ -88,16 +94,17 @@ def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
             document = filled(f"aws/{policy}.json", BUCKET=bucket.name, PREFIX=prefix)
             iam.put_role_policy(RoleName=role, PolicyName=prefix, PolicyDocument=document)
         try:
-            command = ["bash", "-euo", "pipefail", "-c", FOR_KUBECTL[0]]
-            subprocess.run(command, cwd=ROOT, env=os.environ | {"NAMESPACE": namespace}, check=True)
+            names = {"NAMESPACE": namespace, "ACCOUNT": account, "ROLE": role, "SERVICE_ACCOUNT": "verger"}
+            for block in once:
+                typed(block, **names)
             kubectl("label", "node", node, f"{ON_DEMAND}=on-demand", "--overwrite")
             regions = {"AWS_REGION": REGION, "AWS_DEFAULT_REGION": REGION}
             environment = regions | {"AWS_ENDPOINT_URL_STS": s3.inside("iam")}
-            names = json.loads(trust)["Statement"][1]["Condition"]["StringLike"][f"{oidc}:sub"]
-            yield Farm(s3, bucket, VirtualCluster(namespace, account, role, names.rpartition("-")[2], environment))
+            accounts = json.loads(trust)["Statement"][1]["Condition"]["StringLike"][f"{oidc}:sub"]
+            yield Farm(s3, bucket, VirtualCluster(namespace, account, role, accounts.rpartition("-")[2], environment))
         finally:
             kubectl("label", "node", node, f"{ON_DEMAND}-")
-            kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
+            typed(back, NAMESPACE=namespace)
 
 
 def request(farm: Farm, *words: str, **defaults: str) -> dict[str, Any]:

@@ -96,11 +96,6 @@ def test_what_was_made_is_what_is_deleted(calls: list[list[str]]) -> None:
     assert made == deleted
 
 
-def test_what_is_for_kubectl_is_run_by_another_test() -> None:
-    """test_emr_cluster runs the first; the others make the operator's account and end it all."""
-    assert [len(block.strip().splitlines()) for block in FOR_KUBECTL] == [3, 1, 1]
-
-
 def test_the_page_names_the_files_that_it_is_about() -> None:
     for file in (ROOT / "k8s/emr").rglob("*.*"):
         assert {str(file.relative_to(ROOT)), str(file.parent.relative_to(ROOT))} & set(

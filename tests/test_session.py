@@ -11,7 +11,7 @@ from typing import Any
 
 import pyspark
 import pytest
-from verger import jars, launch, session
+from verger import jars, java, launch, session
 from verger.errors import VergerError
 from verger.launch import Launch
 from verger.settings import Settings
@@ -174,6 +174,8 @@ def spark_submit(folder: Path, core_site: dict[str, str], **conf: str) -> subpro
     given |= {key.replace("__", "."): value for key, value in conf.items()}
     words = [word for key, value in given.items() for word in ("--conf", f"{key}={value}")]
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYSPARK_GATEWAY")}
+    if (home := java.home(Settings.load().cache_dir)) is not None:
+        environment["JAVA_HOME"] = str(home)
     return subprocess.run(
         [str(launch.spark_home() / "bin/spark-submit"), "--master", "local[1]", *words, "driver.py"],
         cwd=folder, capture_output=True, text=True, timeout=120, check=False,
