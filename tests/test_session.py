@@ -96,6 +96,7 @@ def test_a_kms_key_is_set_where_emr_has_none() -> None:
         ("fs.s3a.endpoint.region", "us-east-1", "eu-west-3"),
         ("fs.s3a.endpoint.region", "eu-central-1", "eu-west-3"),
         ("fs.s3a.endpoint", "s3.amazonaws.com", "s3.eu-west-3.amazonaws.com"),
+        ("fs.s3a.endpoint", "http://s3.eu-west-3.amazonaws.com", "s3.eu-west-3.amazonaws.com"),
         ("fs.s3a.endpoint", "https://s3.eu-west-3.example.com", "s3.eu-west-3.amazonaws.com"),
         ("fs.s3.endpoint", "s3.us-east-1.amazonaws.com", "s3.eu-west-3.amazonaws.com"),
         ("fs.s3a.cross.region.access.enabled", "true", "false"),
@@ -178,7 +179,7 @@ def spark_submit(folder: Path, core_site: dict[str, str], **conf: str) -> subpro
         environment["JAVA_HOME"] = str(home)
     return subprocess.run(
         [str(launch.spark_home() / "bin/spark-submit"), "--master", "local[1]", *words, "driver.py"],
-        cwd=folder, capture_output=True, text=True, timeout=120, check=False,
+        cwd=folder, capture_output=True, text=True, timeout=300, check=False,
         env=environment | {
             "HADOOP_CONF_DIR": str(folder), "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable,
             "PYSPARK_DRIVER_PYTHON": sys.executable, "VERGER_SCRATCH": str(folder / "scratch"),

@@ -92,6 +92,8 @@ def _refuse_contradiction(settings: Settings, needed: dict[str, str], name: str,
 def _is_in_region(endpoint: str, settings: Settings) -> bool:
     """Whether an endpoint is the run's own server, or one of AWS's in its region: regional, dual-stack or a VPC's."""
     host = _host(endpoint)
+    if endpoint.lower().startswith("http://") and not (settings.endpoint or "").startswith("http://"):
+        return False  # S3A takes it at its word, whatever connection.ssl.enabled says
     if settings.endpoint is not None:
         return host == _host(settings.endpoint)
     return host.endswith(".amazonaws.com") and settings.region in host.split(".")
