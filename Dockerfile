@@ -115,12 +115,17 @@ FROM $EMR_BASE AS emr
 USER root
 COPY --from=emr-environment /opt/verger /opt/verger
 COPY image/main.py /opt/verger/
-# By its link: with our environment on the PATH, EMR's `python3` would be another.
-RUN ln -s /opt/verger/venv/bin/verger /usr/local/bin/verger
+# By its link: with our environment on the PATH, EMR's `python3` would be another. And EMR's Delta where Spark finds it,
+# in driver and executors: on a class path of ours, EMR's own class paths would be gone.
+RUN ln -s /opt/verger/venv/bin/verger /usr/local/bin/verger \
+    && for jar in delta-spark.jar delta-storage.jar; do \
+        test -r /usr/share/aws/delta/lib/$jar && ln -s /usr/share/aws/delta/lib/$jar "$SPARK_HOME/jars/" || exit 1; \
+    done
 ENV PYSPARK_PYTHON=/opt/verger/venv/bin/python \
     PYSPARK_DRIVER_PYTHON=/opt/verger/venv/bin/python \
     VERGER_CACHE=/opt/verger/cache \
     VERGER_SCRATCH=/tmp/verger \
+    VERGER_S3A=emr \
     OPENVINO_TELEMETRY=0
 RUN --mount=type=bind,from=tools,source=/build/venv,target=/build/venv \
     --mount=type=bind,source=image,target=/image \

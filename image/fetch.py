@@ -1,7 +1,7 @@
 """The image's cache: jars with S3A, MobileNetV2's weights, and the graphs made of them and checked. Run at build.
 
 Unlike `verger prepare`, it never makes do with untrained weights, nor with others than the pinned ones.
-Usage: python fetch.py FOLDER [--emr]; FOLDER may hold the weights, else they are downloaded; --emr: S3A is EMR's
+Usage: python fetch.py FOLDER [--emr]; FOLDER may hold the weights, else they are downloaded; --emr: the jars are EMR's
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from verger.errors import VergerError
 from verger.settings import Settings
 
 
-def main(given: Path, s3: bool) -> int:
+def main(given: Path, own_jars: bool) -> int:
     cache = Settings.load().cache_dir
     try:
         if (given / network.FILE).is_file():
@@ -31,7 +31,8 @@ def main(given: Path, s3: bool) -> int:
                 f"{given / network.FILE}: sha256 {weights.sha256} is not the pinned {network.SHA256}; "
                 "give Keras's file, or none: it is downloaded then"
             )
-        jars.ensure(pyspark.__version__, cache, s3=s3)
+        if own_jars:
+            jars.ensure(pyspark.__version__, cache, s3=True)
         for engine in get_args(EngineName):
             network.prepare(weights, Decoder(), engine, cache)
     except VergerError as error:
@@ -41,4 +42,4 @@ def main(given: Path, s3: bool) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), s3="--emr" not in sys.argv))
+    sys.exit(main(Path(sys.argv[1]), own_jars="--emr" not in sys.argv))

@@ -15,6 +15,7 @@ SAMPLE = {
     "BUCKET": "fruits",
     "CLUSTER": "farm",
     "KEY": "1234abcd-12ab-34cd-56ef-1234567890ab",
+    "LOG_GROUP": "/verger/runs",
     "NAMESPACE": "verger",
     "OIDC": "oidc.eks.eu-west-3.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE",
     "PREFIX": "store",
@@ -23,6 +24,7 @@ SAMPLE = {
     "S3_IMAGE": "verger-s3",
     "S3_NAMESPACE": "verger-s3",
     "SERVICE_ACCOUNT": "verger",
+    "VIRTUAL_CLUSTER": "abcdefghijklmnopqrstuvwxy",
     "VPC_ENDPOINT": "vpce-0123456789abcdef0",
 }
 

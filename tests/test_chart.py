@@ -295,3 +295,25 @@ def test_both_runners_give_their_pods_the_same() -> None:
     assert other["volumeMounts"] == container["volumeMounts"]
     ours = {"SPARK_DRIVER_BIND_ADDRESS", "POD_NAME"}
     assert other["env"] == [each for each in container["env"] if each["name"] not in ours]
+
+
+def test_operators_before_2_1_have_a_pod_in_their_own_fields() -> None:
+    given: dict[str, Any] = {
+        "runner": "operator", "aws": {"roleArn": "arn:aws:iam::123456789012:role/verger"},
+        "spot": {"enabled": True, "tolerations": [{"key": "spot", "operator": "Exists"}]},
+    }  # fmt: skip
+    old, new = (
+        one(rendered(operator={"podTemplates": known}, **given), "SparkApplication")["spec"] for known in (False, True)
+    )
+    for part in ("driver", "executor"):
+        template = new[part].pop("template")
+        pod, (container,) = template["spec"], template["spec"]["containers"]
+        expected = template["metadata"] | {
+            "env": container["env"], "securityContext": container["securityContext"],
+            "podSecurityContext": pod["securityContext"],
+            "volumeMounts": [mount for mount in container["volumeMounts"] if mount["name"] != "config"],
+            **{name: pod[name] for name in ("nodeSelector", "tolerations") if name in pod},
+        }  # fmt: skip
+        assert {name: value for name, value in old[part].items() if name != "configMaps"} == new[part] | expected
+    assert old["driver"]["configMaps"] == [{"name": "fruits", "path": "/etc/verger"}]
+    assert {volume["name"] for volume in old["volumes"]} == {"tmp", "aws-iam-token"}

@@ -83,6 +83,19 @@ def test_python3_is_the_platforms() -> None:
     assert shell("command -v python3").startswith("/opt/verger/") == (TARGET == "spark")
 
 
+def test_s3a_and_delta_are_the_platforms() -> None:
+    """EMR has its own; the `spark` image has none but Verger's."""
+    own = shell("find $VERGER_CACHE -name '*.jar' -printf '%f\\n'")
+    linked = shell("find $SPARK_HOME/jars -type l -printf '%l\\n'").split()
+    if TARGET == "emr":
+        assert own == ""
+        assert sorted(linked) == [f"/usr/share/aws/delta/lib/delta-{name}.jar" for name in ("spark", "storage")]
+        assert shell("echo $VERGER_S3A") == "emr\n"
+    else:
+        assert {"hadoop-aws", "delta-spark"} <= {re.split(r"[-_]\d", name)[0] for name in own.split()}
+        assert linked == []
+
+
 @pytest.mark.spark_image
 def test_no_file_makes_its_user_somebody_else() -> None:
     assert shell("find / -xdev -type f -perm /6000 2>/dev/null || true") == ""
@@ -242,7 +255,7 @@ def test_the_sbom_has_the_python_packages_that_are_there(sbom: list[dict[str, ob
 
 def test_the_sbom_has_the_jars_and_weights_that_are_there(sbom: list[dict[str, object]]) -> None:
     there = shell(
-        f"find -L $SPARK_HOME/jars $VERGER_CACHE/jars $VERGER_CACHE/weights/{FILE} -type f -exec sha256sum {{}} + "
+        rf"find -L $SPARK_HOME/jars $VERGER_CACHE -type f \( -name '*.jar' -o -name {FILE} \) -exec sha256sum {{}} +"
     )
     told = sorted(part["hashes"][0]["content"] for part in sbom if part.get("hashes"))  # type: ignore[index]
     assert told == sorted(line.split()[0] for line in there.splitlines())

@@ -61,7 +61,8 @@ def test_what_is_listed_is_what_spark_would_list(bucket: Bucket, aws: Aws, spark
     for key in [*others, "in/a/1.jpg", "in/b c/2.jpg"]:
         bucket.put(key, b"" if key.endswith("/") else b"12")
     images = Location.parse(bucket.url("in"))
-    rows = inventory.chosen(spark, listing.objects(spark, images, aws), images, "*.{jpg,png}").collect()
+    rows = inventory.chosen(spark, listing.objects(spark, images, aws, 2), images, "*.{jpg,png}").collect()
     assert {row.path for row in rows} == {f"s3a://{bucket.name}/in/{name}" for name in ("a/1.jpg", "b c/2.jpg")}
     assert {row.size for row in rows} == {2}
+    assert listing.weighed(images, aws) == (3, 6)  # z.txt as well
     assert {row.modified.microsecond for row in rows} == {0}

@@ -19,13 +19,16 @@ TRUST = [name for name in AWS if name.startswith("trust-")]
 GRANTS = ["key.json", "read.json", "write.json"]
 DENIALS = ["bucket-policy.json", "scp-eu.json"]
 MANIFESTS = sorted(
-    str(file.relative_to(FOLDER)) for file in FOLDER.rglob("*.yaml") if file.parent.name not in ("operator", "kind")
+    str(file.relative_to(FOLDER))
+    for file in FOLDER.rglob("*.yaml")
+    if file.parent.name not in ("operator", "kind", "pods")
 )
+EMRS_GRANTS = ["emr/logs.json", "emr/submit.json"]
 IRSA = "system:serviceaccount:verger:"
 
 
-def statements(name: str) -> list[dict[str, Any]]:
-    document = json.loads(filled(f"aws/{name}"))
+def statements(name: str, folder: str = "aws") -> list[dict[str, Any]]:
+    document = json.loads(filled(f"{folder}/{name}"))
     assert document["Version"] == "2012-10-17"
     found: list[dict[str, Any]] = document["Statement"]
     return found
@@ -33,7 +36,8 @@ def statements(name: str) -> list[dict[str, Any]]:
 
 def test_these_are_the_templates_that_are_tested() -> None:
     assert [*TRUST, *GRANTS, *DENIALS, "bucket-lifecycle.json"] == sorted(AWS, key=order)
-    assert len(MANIFESTS) == 5
+    assert len(MANIFESTS) == 7
+    assert sorted(f"emr/{file.name}" for file in (FOLDER / "emr").glob("*.json")) == EMRS_GRANTS
 
 
 def order(name: str) -> int:
@@ -95,6 +99,50 @@ def test_emrs_own_service_accounts_are_known_by_account_and_role() -> None:
         "StringLike": {f"{SAMPLE['OIDC']}:sub": f"{IRSA}emr-containers-sa-*-*-123456789012-1a56zhlzsi"},
         "StringEquals": {f"{SAMPLE['OIDC']}:aud": "sts.amazonaws.com"},
     }
+
+
+def test_emrs_runs_may_write_to_one_log_group() -> None:
+    write, find = statements("logs.json", "emr")
+    assert actions(write) == ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"]
+    assert write["Resource"] == "arn:aws:logs:eu-west-3:123456789012:log-group:/verger/runs:*"
+    assert actions(find) == ["logs:DescribeLogGroups"]  # IAM knows no group for it
+
+
+def test_who_submits_may_start_runs_by_one_role_in_one_virtual_cluster() -> None:
+    start, watch, find, templates, see, read = statements("submit.json", "emr")
+    here = "arn:aws:emr-containers:eu-west-3:123456789012:/virtualclusters/abcdefghijklmnopqrstuvwxy"
+    assert (actions(start), start["Resource"]) == (["emr-containers:StartJobRun"], here)
+    role = {"emr-containers:ExecutionRoleArn": "arn:aws:iam::123456789012:role/verger"}
+    assert start["Condition"] == {"StringEquals": role}
+    assert watch["Resource"] == [here, f"{here}/jobruns/*"]
+    assert actions(find) == ["emr-containers:ListVirtualClusters"]  # IAM knows no resource for it
+    assert templates["Resource"] == "arn:aws:emr-containers:eu-west-3:123456789012:/jobtemplates/*"
+    assert "arn:aws:s3:::fruits" in see["Resource"]  # its names, and no object
+    assert read["Resource"] == "arn:aws:logs:eu-west-3:123456789012:log-group:/verger/runs:*"
+
+
+# What EMR takes in a pod template, and what it has there itself:
+# https://docs.aws.amazon.com/emr/latest/EMR-on-EKS-DevelopmentGuide/pod-templates.html
+TEMPLATE = {"apiVersion", "kind", "metadata", "spec"}
+POD = {
+    "activeDeadlineSeconds", "affinity", "containers", "enableServiceLinks", "ephemeralContainers", "hostAliases",
+    "hostname", "imagePullSecrets", "initContainers", "nodeName", "nodeSelector", "overhead", "preemptionPolicy",
+    "priority", "priorityClassName", "readinessGates", "runtimeClassName", "schedulerName", "subdomain",
+    "terminationGracePeriodSeconds", "tolerations", "topologySpreadConstraints", "volumes",
+}  # fmt: skip
+CONTAINER = {
+    "env", "envFrom", "name", "lifecycle", "livenessProbe", "readinessProbe", "resources", "startupProbe", "stdin",
+    "stdinOnce", "terminationMessagePath", "terminationMessagePolicy", "tty", "volumeDevices", "volumeMounts",
+    "workingDir",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("part", ["driver", "executor"])
+def test_a_pod_template_has_only_what_emr_takes_in_one(part: str) -> None:
+    template = yaml.safe_load((FOLDER / "emr/pods" / f"{part}.yaml").read_text())
+    (container,) = template["spec"]["containers"]
+    assert container["name"] == f"spark-kubernetes-{part}"
+    assert (set(template) - TEMPLATE, set(template["spec"]) - POD, set(container) - CONTAINER) == (set(), set(), set())
 
 
 def test_pod_identity_gives_the_role_to_one_service_account_of_one_cluster() -> None:

@@ -139,7 +139,7 @@ def _listed(
     from verger import listing  # boto3, which local runs need not wait for
 
     assert aws is not None
-    return inventory.chosen(spark, listing.objects(spark, images, aws), images, include)
+    return inventory.chosen(spark, listing.objects(spark, images, aws, slots(spark)), images, include)
 
 
 def binary_files(spark: SparkSession, url: str, include: str = "*") -> DataFrame:

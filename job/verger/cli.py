@@ -21,7 +21,7 @@ from verger.settings import Settings
 FOLDERS = ("images", "store", "results")
 S3 = (
     "region", "residency", "policies", "endpoint", "attest_region", "allow_http", "allow_static_keys", "kms_key",
-    "container_image",
+    "container_image", "s3a",
 )  # fmt: skip
 COMPUTING = (
     "engine", "weights", "untrained", "overwrite", "include", "exif", "max_failed", "max_bytes", "max_pixels",

@@ -54,11 +54,12 @@ def locked(spark_version: str, s3: bool = False) -> list[Jar]:
 
 def ensure(spark_version: str, cache: Path, tell: downloads.Tell | None = None, s3: bool = False) -> list[Path]:
     """The locked jars as files of the cache; those missing or changed are fetched."""
-    folder = cache / "jars"
-    return [_ensure(jar, folder / jar.file, tell) for jar in locked(spark_version, s3)]
+    return [fetched(jar, cache, tell) for jar in locked(spark_version, s3)]
 
 
-def _ensure(jar: Jar, file: Path, tell: downloads.Tell | None) -> Path:
+def fetched(jar: Jar, cache: Path, tell: downloads.Tell | None = None) -> Path:
+    """A jar as a file of the cache; fetched when it is missing or changed."""
+    file = cache / "jars" / jar.file
     if file.is_file() and hashlib.sha256(file.read_bytes()).hexdigest() == jar.sha256:
         return file
     return downloads.fetch(jar.url, file, sha256=jar.sha256, tell=tell)

@@ -81,9 +81,11 @@ class Launch:
     def options(self) -> dict[str, str]:
         """The settings that a JVM must have from its start."""
         cache = self.settings.cache_dir
-        classpath = os.pathsep.join(str(jar) for jar in jars.ensure(spark_version(), cache, s3=self.settings.s3))
         flags = [f"-Dlog4j2.configurationFile={LOG4J.as_uri()}"]
-        values = {"spark.driver.extraClassPath": classpath}
+        values = {}
+        if self.settings.s3a == "own":  # EMR has jars and class paths of its own
+            classpath = os.pathsep.join(str(jar) for jar in jars.ensure(spark_version(), cache, s3=self.settings.s3))
+            values["spark.driver.extraClassPath"] = classpath
         if self.local:
             archive = "ArchiveClassesAtExit" if self.rehearsal else "SharedArchiveFile"
             flags += [*JVM, *HEAP, f"-XX:{archive}={class_archive(cache)}", "-Xlog:disable"]

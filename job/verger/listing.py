@@ -5,16 +5,20 @@ Spark's own listing asks S3 about each object once more (`HeadObject`), one afte
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
 
 from verger.aws import Aws, told
-from verger.locations import Location
-from verger.reading import worker_client
-from verger.session import slots
+from verger.locations import HIDDEN, Location
+from verger.reading import REQUESTS, worker_client
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
 
 OBJECTS = "path string, size bigint, modified timestamp"
 SCHEMA = pa.schema([("path", pa.string()), ("size", pa.int64()), ("modified", pa.timestamp("us", tz="UTC"))])
@@ -49,13 +53,39 @@ class Lister:
                 )
 
 
-def objects(spark: SparkSession, images: Location, aws: Aws) -> DataFrame:
-    """path, size and modified of every object below a location."""
-    bucket, _, key = images.path.partition("/")
-    parts = slots(spark)
-    cut = folders(aws, bucket, f"{key}/" if key else "", parts)
+def objects(spark: SparkSession, images: Location, aws: Aws, parts: int) -> DataFrame:
+    """path, size and modified of every object below a location, listed by about `parts` workers at a time."""
+    bucket, prefix = _bucket(images)
+    cut = folders(aws, bucket, prefix, parts)
     prefixes = spark.createDataFrame(cut, "prefix string, deep boolean").repartition(min(len(cut), 4 * parts))
     return prefixes.mapInArrow(Lister(aws.region, aws.endpoint, bucket), OBJECTS)
+
+
+def weighed(images: Location, aws: Aws) -> tuple[int, int]:
+    """How many images there are below a location, without hidden ones, and their bytes: asked for without Spark."""
+    bucket, prefix = _bucket(images)
+
+    def weigh(cut: tuple[str, bool]) -> tuple[int, int]:
+        count, size = 0, 0
+        folder, deep = cut
+        with told(f"s3://{bucket}/{folder}"):
+            pages = aws.s3.get_paginator("list_objects_v2")
+            for page in pages.paginate(Bucket=bucket, Prefix=folder, Delimiter="" if deep else "/"):
+                for item in page.get("Contents", []):
+                    name = item["Key"].removeprefix(prefix)
+                    if not (name.endswith("/") or re.search(HIDDEN, name)):
+                        count, size = count + 1, size + item["Size"]
+        return count, size
+
+    with ThreadPoolExecutor(REQUESTS) as pool:
+        parts = list(pool.map(weigh, folders(aws, bucket, prefix, REQUESTS)))
+    return sum(count for count, _ in parts), sum(size for _, size in parts)
+
+
+def _bucket(images: Location) -> tuple[str, str]:
+    """A location's bucket, and the prefix of all that is below it."""
+    bucket, _, key = images.path.partition("/")
+    return bucket, f"{key}/" if key else ""
 
 
 def folders(aws: Aws, bucket: str, prefix: str, enough: int) -> list[tuple[str, bool]]:

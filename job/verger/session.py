@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from socketserver import BaseServer
 from typing import Any
@@ -15,15 +15,16 @@ from pyspark.java_gateway import launch_gateway
 from pyspark.sql import SparkSession
 
 from verger import launch as launching
-from verger.errors import VergerError
+from verger import s3a
+from verger.errors import SettingsError, VergerError
 from verger.executors import refusal
 from verger.launch import Jvm, Launch
-from verger.s3a import s3a
 from verger.settings import Settings
 
+EXTENSIONS, CATALOG = "spark.sql.extensions", "spark.sql.catalog.spark_catalog"
 DELTA = {
-    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    EXTENSIONS: "io.delta.sql.DeltaSparkSessionExtension",
+    CATALOG: "org.apache.spark.sql.delta.catalog.DeltaCatalog",
     "spark.databricks.delta.stats.collect": "false",  # minima of 1,280 floats help no query
     "spark.databricks.delta.stats.skipping": "false",  # and so there is nothing to skip by
     "spark.databricks.delta.snapshotPartitions": "8",  # a table of one file a task and commit: the default's 50 wait
@@ -37,14 +38,8 @@ COMMON = {
     # Workers are kept by what they find in their environment: so, RDDs and DataFrames have the same ones.
     "spark.sql.execution.pyspark.udf.simplifiedTraceback.enabled": "false",
 }
-# Files of Spark's own format appear when a job commits, by completed uploads: nothing is renamed (Hadoop, "S3A
-# Committers"; Spark, "Integration with cloud infrastructures").
 S3 = {
-    "spark.hadoop.fs.s3a.committer.name": "magic",
-    "spark.sql.sources.commitProtocolClass": "org.apache.spark.internal.io.cloud.PathOutputCommitProtocol",
-    "spark.sql.parquet.output.committer.class": "org.apache.spark.internal.io.cloud.BindingParquetOutputCommitter",
     "spark.sql.sources.parallelPartitionDiscovery.threshold": "1",  # folders are listed side by side
-    "spark.hadoop.fs.s3a.connection.maximum": "200",
 }
 LOCAL = {
     "spark.driver.bindAddress": "127.0.0.1",
@@ -74,7 +69,9 @@ def context(launch: Launch) -> SparkContext:
         if isinstance(kind, type) and issubclass(kind, BaseServer):  # a JVM that is gone is told by the run, once
             kind.handle_error = lambda *_: None  # type: ignore[method-assign]
     try:
-        return SparkContext(gateway=_gateway(launch), conf=configuration(launch))
+        gateway = _gateway(launch)
+        given = _given(gateway.jvm) if launch.settings.s3a == "emr" else {}
+        return SparkContext(gateway=gateway, conf=configuration(launch, given))
     except VergerError:
         raise
     except Exception as error:  # py4j and PySpark raise a dozen types here; all mean that Spark did not start
@@ -113,23 +110,51 @@ def _connected(jvm: Jvm) -> Any:
     return gateway
 
 
-def configuration(launch: Launch) -> SparkConf:
-    """Spark's settings for a run."""
-    options = launch.options
+def _given(jvm: Any) -> dict[str, str]:
+    """What Spark would run by without Verger: the JVM's own SparkConf, and before it Hadoop's core-site."""
+    core_site = jvm.org.apache.hadoop.conf.Configuration(False)
+    core_site.addResource("core-site.xml")
+    entries = {f"spark.hadoop.{key}": value for key, value in core_site.getValByRegex(".").items()}
+    entries |= {pair._1(): pair._2() for pair in jvm.org.apache.spark.SparkConf().getAll()}
+    return {key: value for key, value in entries.items() if value}
+
+
+def configuration(launch: Launch, given: Mapping[str, str] | None = None) -> SparkConf:
+    """Spark's settings for a run; on EMR, beside what EMR has `given` to Spark."""
+    options, settings = launch.options, launch.settings
+    classpath = options.get("spark.driver.extraClassPath")
     values = {
         "spark.app.name": f"verger {launch.name}",
-        **({} if launch.submitted else {"spark.master": launch.settings.master}),
+        **({} if launch.submitted else {"spark.master": settings.master}),
         # Without this one, Spark makes one where it stands.
-        "spark.sql.warehouse.dir": str(launch.settings.scratch_dir / "warehouse"),
-        "spark.executor.extraClassPath": options["spark.driver.extraClassPath"],
+        "spark.sql.warehouse.dir": str(settings.scratch_dir / "warehouse"),
+        **({"spark.executor.extraClassPath": classpath} if classpath else {}),
         **options,
-        **DELTA,
+        **_delta(given or {}),
         **COMMON,
         **(LOCAL if launch.local else CLUSTER),
-        **_event_log(launch.settings),
-        **(S3 | s3a(launch.settings, launch.credentials) if launch.settings.s3 else {}),
+        **_event_log(settings),
+        **(S3 | _s3a(launch, given or {}) if settings.s3 else {}),
     }
     return SparkConf(loadDefaults=False).setAll(list(values.items()))
+
+
+def _s3a(launch: Launch, given: Mapping[str, str]) -> dict[str, str]:
+    if launch.settings.s3a == "emr":
+        return s3a.beside_emr(launch.settings, given)
+    return s3a.own(launch.settings, launch.credentials)
+
+
+def _delta(given: Mapping[str, str]) -> dict[str, str]:
+    """Delta, beside extensions that were given; a SettingsError for a catalog that is not Delta's."""
+    if (catalog := given.get(CATALOG, DELTA[CATALOG])) != DELTA[CATALOG]:
+        raise SettingsError(
+            f"{CATALOG}={catalog}: set for this job, but the store is a Delta table; leave it out of the job's "
+            "spark-defaults, or give it another catalog's name"
+        )
+    extensions = dict.fromkeys([*given.get(EXTENSIONS, "").split(","), DELTA[EXTENSIONS]])
+    kept = {key: given[key] for key in DELTA if key in given}
+    return DELTA | kept | {EXTENSIONS: ",".join(name.strip() for name in extensions if name.strip())}
 
 
 def _event_log(settings: Settings) -> dict[str, str]:

@@ -9,7 +9,7 @@ import os
 import re
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from pydantic_settings import NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -76,6 +76,9 @@ class Settings(Configured):
         None,
         pattern=r"^arn:aws[a-z-]*:kms:[a-z0-9-]+:\d{12}:key/.+$",
         description="KMS key (arn:aws:kms:...:key/...) that encrypts what is written; what was written is checked.",
+    )
+    s3a: Literal["own", "emr"] = Field(
+        "own", description="Whose S3A and Delta the run has: Verger's, or EMR's, whose settings it then leaves alone."
     )
     event_log: Uri | None = Field(None, description="Folder of Spark's event log, for its history server; else none.")
     container_image: str | None = Field(None, description="Image that this runs in: an ECR one must be in the region.")

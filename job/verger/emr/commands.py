@@ -19,7 +19,7 @@ from verger.settings import Settings
 if TYPE_CHECKING:
     from verger.emr.service import Emr, VirtualCluster
 
-MACHINE = ("allow_static_keys", "config", "verbose")  # settings of this machine
+MACHINE = ("allow_static_keys", "prices", "config", "verbose")  # settings of this machine
 TO_FIND = ("region", "residency", "policies", "endpoint", "attest_region", "allow_http", *MACHINE)
 RUN = tuple(name for name in Options.model_fields if name != "config")
 TEMPLATE = tuple(name for name in RUN if name not in ("attempts", "template", "parameters"))
@@ -28,11 +28,6 @@ app = typer.Typer(no_args_is_help=True, help="Run on EMR on EKS, and see what a 
 
 Run = Annotated[str, typer.Argument(metavar="RUN", help="The id of the job run.")]
 Interval = Annotated[float, typer.Option(min=0.2, metavar="SECONDS", help="Between two looks.")]
-
-
-def _estimate(settings: Settings, options: Options) -> list[str]:  # noqa: ARG001 - of the module that counts cost
-    """What the run would cost, a line each."""
-    return []
 
 
 @app.command()
@@ -54,7 +49,7 @@ def submit(
     _say(*made.notes)
     if dry_run:
         _say(*(f"to be put to {upload.target}: a pod template" for upload in made.uploads))
-        _say(*_estimate(settings, options))
+        _say(*made.estimated())
         print(json.dumps(made.request, indent=2))
         return
     token = made.request["clientToken"]

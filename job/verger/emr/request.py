@@ -83,7 +83,12 @@ def _word(value: Any) -> str:
 
 def _parameters(options: Options, **given: str) -> str:
     """One string, which EMR takes apart at its spaces: only what has none is in it. The rest are properties."""
-    sizes = {
+    return " ".join(f"--conf {name}={value}" for name, value in (sizes(options) | given).items())
+
+
+def sizes(options: Options) -> dict[str, str]:
+    """Spark's properties for what driver and executors may have."""
+    found = {
         "spark.driver.cores": options.driver_cores,
         "spark.driver.memory": options.driver_memory,
         "spark.driver.memoryOverhead": options.driver_overhead,
@@ -91,9 +96,8 @@ def _parameters(options: Options, **given: str) -> str:
         "spark.executor.cores": options.executor_cores,
         "spark.executor.memory": options.executor_memory,
         "spark.executor.memoryOverhead": options.executor_overhead,
-        **given,
     }
-    return " ".join(f"--conf {name}={value}" for name, value in sizes.items())
+    return {name: str(value) for name, value in found.items()}
 
 
 def configuration(settings: Settings, options: Options) -> list[dict[str, Any]]:

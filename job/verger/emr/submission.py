@@ -7,12 +7,17 @@ from typing import Any
 from uuid import uuid4
 
 from verger.aws import Aws
+from verger.cost import lines
 from verger.emr import image, limits, request, template
 from verger.emr.checks import Checks, cluster_of, with_log_group
 from verger.emr.options import Options
 from verger.emr.pods import Upload, placed
 from verger.emr.service import Emr, VirtualCluster
-from verger.errors import SettingsError
+from verger.errors import SettingsError, VergerError
+from verger.estimate import estimate
+from verger.fleet import Fleet
+from verger.listing import weighed
+from verger.prices import Prices
 from verger.residency import Policy
 from verger.settings import Settings
 
@@ -27,13 +32,30 @@ class Submission:
     cluster: VirtualCluster
     request: dict[str, Any]
     uploads: list[Upload]
-    notes: list[str]
+    checks: Checks
+
+    @property
+    def notes(self) -> list[str]:
+        return self.checks.notes
 
     def start(self) -> str:
         """Put the pod templates where EMR reads them, and start the job run: its id."""
         for upload in self.uploads:
             upload.put(self.emr.aws)
         return self.emr.start(self.request)
+
+    def estimated(self) -> list[str]:
+        """What the run would cost if all its images were new, a line each."""
+        settings, options = self.checks.settings, self.checks.options
+        fleet = Fleet.of(request.sizes(options) | options.spark_conf)
+        if settings.manifest is not None:
+            return ["no estimate of cost: what --manifest lists is not counted here; see `verger cost`"]
+        try:
+            count, size = weighed(settings.location("images"), self.emr.aws)
+            cost = estimate(count, size, fleet, Prices.load(settings.prices), settings.region)
+        except VergerError as error:
+            return [f"no estimate of cost: {error}"]
+        return [f"{count:,} images, {size:,} bytes, if all are new:", *lines(cost.plain())]
 
 
 def token(options: Options) -> str:
@@ -55,7 +77,7 @@ def submission(settings: Settings, options: Options) -> Submission:
     emr = Emr(checks.aws)
     cluster = cluster_of(emr, options, policy)
     checks.asked(policy, cluster)
-    return Submission(emr, cluster, request.start(settings, checks.options, cluster.id, chosen), uploads, checks.notes)
+    return Submission(emr, cluster, request.start(settings, checks.options, cluster.id, chosen), uploads, checks)
 
 
 def from_template(settings: Settings, options: Options) -> Submission:
@@ -70,7 +92,7 @@ def from_template(settings: Settings, options: Options) -> Submission:
     cluster = cluster_of(emr, options, policy)
     checks.asked(policy, cluster)
     started = request.start_from_template(given, options, cluster.id, chosen)
-    return Submission(emr, cluster, limits.admit("StartJobRun", started), [], checks.notes)
+    return Submission(emr, cluster, limits.admit("StartJobRun", started), [], checks)
 
 
 def new_template(settings: Settings, options: Options) -> tuple[Emr, dict[str, Any], list[Upload], list[str]]:
