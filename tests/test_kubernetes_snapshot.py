@@ -98,6 +98,10 @@ def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
             End(1, "the operator says: driver container failed with ExitCode: 1"),
         ),
         (
+            {"state": "FAILED", "errorMessage": "driver pod not found"},
+            End(1, "the driver's pod was deleted; run again, what was committed to the store is kept"),
+        ),
+        (
             {
                 "state": "SUBMISSION_FAILED",
                 "errorMessage": "pods x: exceeded quota: small, requested: a=2, used: a=0, limited: a=1.\n",

@@ -19,6 +19,8 @@ from verger.progress import Told
 LINES = 200  # of the driver's log that are asked for: more than it writes between two looks
 ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the operator's states
 STOPPED = 143  # 128 + SIGTERM
+DELETED = "the driver's pod was deleted; run again, what was committed to the store is kept"
+NOT_FOUND = "driver pod not found"  # the operator's words for it
 
 
 @dataclass(frozen=True)
@@ -117,13 +119,17 @@ def ended(
         return End(0)
     if (failed := conditions.get("Failed")) is not None:
         if driver is None and failed.reason == "BackoffLimitExceeded":  # else its pod would be kept, and tell
-            return End(1, "the driver's pod was deleted; run again, what was committed to the store is kept")
+            return End(1, DELETED)
         return End(1, reason or f"{failed.message or failed.reason}; see the Job's events")
     state = ((application or {}).get("status") or {}).get("applicationState") or {}
     if (well := ENDED.get(state.get("state", ""))) is not None:
         told = " ".join(str(state.get("errorMessage") or state["state"]).split())
-        return End(0) if well else End(1, reason or reasons.of_refusal(told) or f"the operator says: {told}")
+        return End(0) if well else End(1, reason or _of_operator(told))
     return None
+
+
+def _of_operator(told: str) -> str:
+    return DELETED if told == NOT_FOUND else reasons.of_refusal(told) or f"the operator says: {told}"
 
 
 def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | None:
@@ -139,7 +145,7 @@ def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | Non
     said = _said([*(terminated.message or "").splitlines(), *(line.text for line in log)])
     otherwise = f"{name_of(driver)}: ended with exit code {terminated.exitCode}; see its log"
     if terminated.exitCode == STOPPED:
-        otherwise = f"{name_of(driver)}: its pod was deleted; run again, what was committed to the store is kept"
+        otherwise = DELETED
     return End(terminated.exitCode, said or reason or otherwise)
 
 
