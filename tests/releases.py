@@ -28,7 +28,7 @@ NEEDS = pytest.mark.skipif(
     "helm is not on the PATH",
 )
 # As little CPU as it takes: test clusters are small.
-SMALL = {"coreRequest": "200m", "memory": "1g", "memoryOverhead": "1g"}
+SMALL = {"coreRequest": "100m", "memory": "1g", "memoryOverhead": "1g"}
 
 
 @dataclass

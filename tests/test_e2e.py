@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from verger import drawing
+from verger.lease import NAME
 
 from tests import clusterserver
 from tests.charts import CHART, helm
@@ -136,6 +137,27 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     assert again <= 4 * 200  # the driver's two commits in the making, and a task's part of one for each executor
     second.uninstall()
     assert second.left() == []
+
+
+def test_a_release_uninstalled_in_mid_run_leaves_the_store_to_the_next(orchards: Cloud) -> None:
+    """Its driver is told to end, and has the time to release the lease."""
+    sky = orchards
+    role = sky.identity.role("runner", sky.bucket, few=READ, store4=WRITE, results4=WRITE)
+    own = {"images": sky.bucket.url("few"), "store": sky.bucket.url("store4"), "results": sky.bucket.url("results4")}
+    values = sky.values(role, **own, components=5, commit_every=4) | {"serviceAccount": {"name": "runner"}}
+    first = Release("uninstalled", sky.namespace).install(values)
+    first.until(lambda: any("/_delta_log/00000000000000000001" in key for key in sky.bucket.objects("store4/")))
+    began = time.monotonic()
+    first.uninstall()
+    first.until(lambda: not sky.bucket.objects(f"store4/{NAME}"), seconds=30)
+    print(f"{time.monotonic() - began:.1f} s from `helm uninstall` to the end of the lease")
+    assert not sky.bucket.objects("results4/run.json")
+    second = Release("the-next", sky.namespace).install(values)
+    code, said = second.watched()
+    assert code == 0, said
+    assert "looking whether it lives" not in second.log()
+    assert told(sky, "results4")["images"]["reused"] > 0
+    second.uninstall()
 
 
 def out_of_memory(namespace: str, pod: str) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from verger.kubernetes import cluster, view
+from verger.kubernetes.pods import end_of
 from verger.kubernetes.snapshot import End, Line, Snapshot, ended, why
 
 from tests.conftest import command
@@ -79,6 +80,16 @@ def test_a_driver_whose_release_is_gone_was_uninstalled() -> None:
     assert end is not None
     assert end.code == 1
     assert "its release was uninstalled" in str(end.line)
+
+
+def test_a_driver_that_was_told_to_end_was_deleted() -> None:
+    """Its own last line says that it stopped, and not why."""
+    driver = pod("fails")
+    terminated = end_of(driver)
+    assert terminated is not None
+    terminated.exitCode = 143
+    end = ended(job("backoff"), None, driver, (), None)
+    assert end == End(143, "the driver's pod was deleted; run again, what was committed to the store is kept")
 
 
 def test_the_jobs_word_counts_where_there_is_no_pod() -> None:

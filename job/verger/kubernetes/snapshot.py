@@ -142,10 +142,10 @@ def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | Non
         return None
     if terminated.exitCode == 0:
         return End(0)
+    if terminated.exitCode == STOPPED:  # the run itself was only told to end
+        return End(STOPPED, reason or DELETED)
     said = _said([*(terminated.message or "").splitlines(), *(line.text for line in log)])
     otherwise = f"{name_of(driver)}: ended with exit code {terminated.exitCode}; see its log"
-    if terminated.exitCode == STOPPED:
-        otherwise = DELETED
     return End(terminated.exitCode, said or reason or otherwise)
 
 
