@@ -11,7 +11,7 @@ import yaml
 
 from tests.charts import helm
 from tests.handmade import readable
-from tests.releases import NEEDS, Cloud, Release, cloud, secure, told
+from tests.releases import NEEDS, PATIENCE, Cloud, Release, cloud, secure, told
 from tests.templates import filled
 from tests.test_chart_cluster import served
 from tests.webidentity import READ, WRITE, kubectl, new_namespace
@@ -54,7 +54,7 @@ def test_the_operator_runs_a_release_as_hardened_as_a_job(sky: Cloud) -> None:
     secure(release.running("driver", 1)[0], token_of_the_api_server=True)
     for executor in release.running("executor", 2):
         secure(executor, token_of_the_api_server=False)
-    said, _ = watching.communicate(timeout=400)
+    said, _ = watching.communicate(timeout=PATIENCE)
     print(said, release.log(), sep="\n--- log\n")
     assert watching.returncode == 0
     assert told(sky)["images"] == {"listed": 64, "embedded": 64, "reused": 0, "failed": 0}
