@@ -46,6 +46,12 @@ def sky(tmp_path_factory: pytest.TempPathFactory, orchard: Path) -> Iterator[Clo
             kubectl("delete", "--wait=false", "--ignore-not-found", "-f", f"{OPERATOR}/crds")
 
 
+def state(release: Release) -> str:
+    """The operator's word for how the run is."""
+    (application,) = release.objects("sparkapplications")
+    return str(application["status"]["applicationState"]["state"])
+
+
 def test_the_operator_runs_a_release_as_hardened_as_a_job(sky: Cloud) -> None:
     values = sky.values(sky.identity.role("runner", sky.bucket, **GOOD), components=5)
     release = Release("by-operator", sky.namespace)
@@ -58,8 +64,7 @@ def test_the_operator_runs_a_release_as_hardened_as_a_job(sky: Cloud) -> None:
     print(said, release.log(), sep="\n--- log\n")
     assert watching.returncode == 0
     assert told(sky)["images"] == {"listed": 64, "embedded": 64, "reused": 0, "failed": 0}
-    (application,) = release.objects("sparkapplications")
-    assert application["status"]["applicationState"]["state"] == "COMPLETED"
+    release.until(lambda: state(release) == "COMPLETED")  # the operator looks at the driver after its end
     tested = release.test()
     assert tested.returncode == 0, tested.stdout + tested.stderr
     readable(release.log(), first="as arn:aws:sts::")
