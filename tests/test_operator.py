@@ -14,6 +14,7 @@ from tests.handmade import readable
 from tests.releases import NEEDS, PATIENCE, Cloud, Release, cloud, secure, told
 from tests.templates import filled
 from tests.test_chart_cluster import served
+from tests.test_kubernetes_setup import apply
 from tests.webidentity import READ, WRITE, kubectl, new_namespace
 
 OPERATOR = os.environ.get("VERGER_TEST_OPERATOR", "")
@@ -36,6 +37,8 @@ def sky(tmp_path_factory: pytest.TempPathFactory, orchard: Path) -> Iterator[Clo
     assert not served(), "the cluster has the operator's kinds already: they would go with all that there is of them"
     with cloud(tmp_path_factory.mktemp("cloud")) as made, new_namespace("operator") as own:
         made.bucket.upload(orchard, "images")
+        quotas = filled("operator/quotas.yaml", NAMESPACE=made.namespace, OPERATOR_NAMESPACE=own)
+        assert apply(quotas).returncode == 0
         values = yaml.safe_load(filled("operator/values.yaml", NAMESPACE=made.namespace)) | {"image": IMAGE}
         done = helm("install", "operator", OPERATOR, "--namespace", own, "--wait", "--timeout", "3m", given=values)
         assert done.returncode == 0, done.stderr + kubectl("-n", own, "describe", "pods")
@@ -87,6 +90,8 @@ def test_what_fails_by_the_operator_is_one_line(sky: Cloud) -> None:
 
 def test_an_application_that_no_quota_has_room_for_is_refused_as_it_is_installed(sky: Cloud) -> None:
     kubectl("-n", sky.namespace, "create", "quota", "small", "--hard=requests.memory=1Gi")
+    counted = r"jsonpath={.status.hard.requests\.memory}=1Gi"
+    kubectl("-n", sky.namespace, "wait", "quota/small", f"--for={counted}", "--timeout=60s")
     values = sky.values("arn:aws:iam::000000000000:role/none", components=5) | {"runner": "operator"}
     try:
         done = Release("too-much", sky.namespace).asked(values)
