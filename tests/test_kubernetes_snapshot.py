@@ -6,13 +6,14 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from verger.kubernetes import cluster, view
 from verger.kubernetes.pods import end_of
-from verger.kubernetes.snapshot import End, Line, Snapshot, ended, why
+from verger.kubernetes.snapshot import End, Line, Snapshot, ended, unattended, why
 
 from tests.conftest import command
 from tests.recorded import PODS, events, job, pod
@@ -125,6 +126,19 @@ def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
 )
 def test_the_operators_word_counts_where_there_is_no_driver(state: dict[str, str], end: End | None) -> None:
     assert ended(None, {"status": {"applicationState": state}}, None, (), None) == end
+
+
+def test_an_application_that_no_operator_takes_up_is_told_after_a_while() -> None:
+    def made(seconds: int, **status: object) -> dict[str, object]:
+        then = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+        return {"metadata": {"name": "fruits", "namespace": "runs", "creationTimestamp": then}, "status": status}
+
+    assert unattended(made(45)) == (
+        "fruits: the operator has made no driver yet; it must run, and watch namespace runs (its value "
+        "spark.jobNamespaces)"
+    )
+    assert unattended(made(5)) is None
+    assert unattended(made(45, applicationState={"state": "SUBMITTED"})) is None
 
 
 def test_plain_lines_tell_what_changed_and_the_log_as_it_comes() -> None:

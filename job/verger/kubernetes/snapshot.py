@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lightkube.resources.batch_v1 import Job
@@ -21,6 +22,7 @@ ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the 
 STOPPED = 143  # 128 + SIGTERM
 DELETED = "the driver's pod was deleted; run again, what was committed to the store is kept"
 NOT_FOUND = "driver pod not found"  # the operator's words for it
+SUBMISSION = 30.0  # seconds in which an operator that is there has run spark-submit
 
 
 @dataclass(frozen=True)
@@ -87,7 +89,7 @@ def take(release: Release) -> Snapshot:
         log = tuple(Line(*line.partition(" ")[::2]) for line in lines)
     running = driver is not None and phase(driver) == "Running"
     events = [] if running else release.events(owner(job, application, pods))
-    reason = why(pods, events)
+    reason = why(pods, events) or (unattended(application) if application and not pods else None)
     return Snapshot(release.name, tuple(pods), log, reason, ended(job, application, driver, log, reason))
 
 
@@ -99,6 +101,20 @@ def why(pods: list[Pod], events: list[Event]) -> str | None:
     if driver is None or phase(driver) == "Pending":
         return reasons.of_events(events)
     return next((said for pod in pods if (said := reasons.of_pod(pod)) is not None), None)
+
+
+def unattended(application: dict[str, Any]) -> str | None:
+    """What may keep the operator from making a driver, when it has said nothing for long."""
+    if (application.get("status") or {}).get("applicationState"):
+        return None
+    made = application["metadata"]
+    age = datetime.now(UTC) - datetime.fromisoformat(made["creationTimestamp"])
+    if age.total_seconds() < SUBMISSION:
+        return None
+    return (
+        f"{made['name']}: the operator has made no driver yet; it must run, and watch namespace {made['namespace']} "
+        "(its value spark.jobNamespaces)"
+    )
 
 
 def ended(
