@@ -146,7 +146,7 @@ def test_a_release_uninstalled_in_mid_run_leaves_the_store_to_the_next(orchards:
     own = {"images": sky.bucket.url("few"), "store": sky.bucket.url("store4"), "results": sky.bucket.url("results4")}
     values = sky.values(role, **own, components=5, commit_every=4) | {"serviceAccount": {"name": "runner"}}
     first = Release("uninstalled", sky.namespace).install(values)
-    first.until(lambda: any("/_delta_log/00000000000000000001" in key for key in sky.bucket.objects("store4/")))
+    first.until(lambda: any("/_delta_log/00000000000000000002" in key for key in sky.bucket.objects("store4/")))
     began = time.monotonic()
     first.uninstall()
     first.until(lambda: not sky.bucket.objects(f"store4/{NAME}"), seconds=30)
