@@ -14,10 +14,13 @@ driver)
     shift
     # What a pod prints is its log, and is the run's: Spark's goes to a file.
     export SPARK_SUBMIT_OPTS=${SPARK_SUBMIT_OPTS--Dlog4j2.configurationFile=file:/opt/verger/log4j2.properties}
-    exec "$SPARK_HOME/bin/spark-submit" \
+    "$SPARK_HOME/bin/spark-submit" \
         --conf "spark.driver.bindAddress=$SPARK_DRIVER_BIND_ADDRESS" \
         --conf "spark.executorEnv.SPARK_DRIVER_POD_IP=$SPARK_DRIVER_BIND_ADDRESS" \
-        --deploy-mode client "$@"
+        --deploy-mode client "$@" &
+    # The end of a pod is told to the JVM's child, the run: it closes what is open with a JVM that lives, which then ends.
+    trap 'kill -TERM $(cat "/proc/$!/task/"*/children) 2>/dev/null || kill -TERM $!' TERM
+    wait $! || wait $! # a trap ends the first
     ;;
 executor)
     options=() # Spark numbers them from 0

@@ -281,6 +281,8 @@ def furnish(aws: Aws) -> Cloud:
     for bucket, region in (("fruits", REGION), ("ireland", "eu-west-1")):
         aws.client("s3", region).create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": region})
     aws.client("s3", ELSEWHERE).create_bucket(Bucket="abroad")
+    for name in ("Kaki/1.jpg", "Kaki/2.jpg", "_hidden/3.jpg"):
+        aws.client("s3").put_object(Bucket="fruits", Key=f"images/{name}", Body=b"12345")
     aws.client("logs").create_log_group(logGroupName=GROUP)
     cloud = Cloud(aws, virtual_cluster(aws, "verger", "verger"))
     trust_role(aws, "verger", cloud.issuer)

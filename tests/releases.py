@@ -27,8 +27,10 @@ NEEDS = pytest.mark.skipif(
     reason="VERGER_TEST_IMAGE names no `spark` image in the cluster, or VERGER_TEST_S3_IMAGE none of k8s/s3, or "
     "helm is not on the PATH",
 )
+# Seconds for what is over in one or two minutes on a machine that has nothing else to do.
+PATIENCE = 600.0
 # As little CPU as it takes: test clusters are small.
-SMALL = {"coreRequest": "200m", "memory": "1g", "memoryOverhead": "1g"}
+SMALL = {"coreRequest": "100m", "memory": "1g", "memoryOverhead": "1g"}
 
 
 @dataclass
@@ -95,7 +97,7 @@ class Release:
             text=True,
         )
 
-    def watched(self, timeout: float = 400) -> tuple[int, str]:
+    def watched(self, timeout: float = PATIENCE) -> tuple[int, str]:
         """The exit code of `verger kubernetes watch`, and what it said."""
         process = self.watch()
         said, _ = process.communicate(timeout=timeout)
@@ -108,7 +110,7 @@ class Release:
         items: list[dict[str, Any]] = found["items"]
         return items
 
-    def running(self, component: str, number: int, seconds: float = 120) -> list[dict[str, Any]]:
+    def running(self, component: str, number: int, seconds: float = PATIENCE) -> list[dict[str, Any]]:
         """That many pods, once they run."""
 
         def pods() -> list[dict[str, Any]]:
@@ -117,7 +119,7 @@ class Release:
         self.until(lambda: len(pods()) >= number, seconds)
         return pods()
 
-    def until(self, what: Callable[[], bool], seconds: float = 180) -> None:
+    def until(self, what: Callable[[], bool], seconds: float = PATIENCE) -> None:
         end = time.monotonic() + seconds
         while not what():
             assert time.monotonic() < end, self.log() + kubectl("-n", self.namespace, "describe", "pods")

@@ -17,6 +17,7 @@ SAMPLE = {
     "KEY": "1234abcd-12ab-34cd-56ef-1234567890ab",
     "LOG_GROUP": "/verger/runs",
     "NAMESPACE": "verger",
+    "OPERATOR_NAMESPACE": "spark-operator",
     "OIDC": "oidc.eks.eu-west-3.amazonaws.com/id/EXAMPLED539D4633E53DE1B71EXAMPLE",
     "PREFIX": "store",
     "REGION": "eu-west-3",

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 from verger import drawing
+from verger.lease import NAME
 
 from tests import clusterserver
 from tests.charts import CHART, helm
 from tests.clusterserver import S3_IMAGE
 from tests.conftest import Runner
 from tests.handmade import readable
-from tests.releases import NEEDS, Cloud, Release, cloud, secure, told
+from tests.releases import NEEDS, PATIENCE, Cloud, Release, cloud, secure, told
 from tests.test_pipeline import assert_same
 from tests.test_readme import BY_HELM, ROOT
 from tests.test_s3_lease import stored
@@ -72,7 +73,7 @@ def test_a_release_is_a_run_whose_results_are_the_local_ones(
         secure(executor, token_of_the_api_server=False)
     assert "metrics_executor_totalTasks_total{" in served(release, "/metrics/executors/prometheus/")
     assert "_driver_" in served(release, "/metrics/prometheus/")
-    said, _ = watching.communicate(timeout=400)
+    said, _ = watching.communicate(timeout=PATIENCE)
     print(f"{time.monotonic() - began:.0f} s from the installed release to its end\n{said}\n--- log\n{release.log()}")
 
     assert watching.returncode == 0
@@ -122,7 +123,7 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     kept = Counter(stored(sky.bucket, "store2"))
 
     second = Release("goes-on", sky.namespace).install(values)
-    names = [pod["metadata"]["name"] for pod in second.running("executor", 2, 300)]  # the lost driver's lease expires
+    names = [pod["metadata"]["name"] for pod in second.running("executor", 2)]  # the lost driver's lease expires
     second.until(lambda: len(fetched(sky, "some/")) > len(kept) + 200)
     kubectl("-n", sky.namespace, "delete", "pod", names[0], "--now")
     out_of_memory(sky.namespace, names[1])
@@ -140,6 +141,27 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     assert again <= 4 * 200  # the driver's two commits in the making, and a task's part of one for each executor
     second.uninstall()
     assert second.left() == []
+
+
+def test_a_release_uninstalled_in_mid_run_leaves_the_store_to_the_next(orchards: Cloud) -> None:
+    """Its driver is told to end, and has the time to release the lease."""
+    sky = orchards
+    role = sky.identity.role("runner", sky.bucket, few=READ, store4=WRITE, results4=WRITE)
+    own = {"images": sky.bucket.url("few"), "store": sky.bucket.url("store4"), "results": sky.bucket.url("results4")}
+    values = sky.values(role, **own, components=5, commit_every=4) | {"serviceAccount": {"name": "runner"}}
+    first = Release("uninstalled", sky.namespace).install(values)
+    first.until(lambda: any("/_delta_log/00000000000000000002" in key for key in sky.bucket.objects("store4/")))
+    began = time.monotonic()
+    first.uninstall()
+    first.until(lambda: not sky.bucket.objects(f"store4/{NAME}"), seconds=30)
+    print(f"{time.monotonic() - began:.1f} s from `helm uninstall` to the end of the lease")
+    assert not sky.bucket.objects("results4/run.json")
+    second = Release("the-next", sky.namespace).install(values)
+    code, said = second.watched()
+    assert code == 0, said
+    assert "looking whether it lives" not in second.log()
+    assert told(sky, "results4")["images"]["reused"] > 0
+    second.uninstall()
 
 
 def out_of_memory(namespace: str, pod: str) -> None:
@@ -221,7 +243,7 @@ def test_the_readmes_release_works_as_printed_and_can_not_be_upgraded(orchards: 
             command = command.replace(old, new)
         more = f" --values {tmp_path / 'values.yaml'}" if command.startswith("helm install") else ""
         return subprocess.run(
-            command + more, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=400, check=False,
+            command + more, shell=True, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE, check=False,
             env=os.environ | {"HELM_NAMESPACE": sky.namespace},
         )  # fmt: skip
 
@@ -248,7 +270,14 @@ def test_the_commands_of_the_documentation_go_from_an_empty_cluster_to_results(o
 
     def done(command: str) -> str:
         made = subprocess.run(
-            command, shell=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400, check=False
+            command,
+            shell=True,
+            cwd=ROOT,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
         )
         assert made.returncode == 0, f"{command}\n{made.stdout}{made.stderr}"
         return made.stdout

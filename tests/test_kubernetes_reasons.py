@@ -96,6 +96,14 @@ def test_the_newest_event_that_says_something_is_told() -> None:
     assert reasons.of_events([newer, newest, older]) == f'driver x: secret "s" not found; {ABSENT}'
 
 
+def test_a_config_map_that_spark_is_about_to_make_is_no_reason() -> None:
+    missing = 'MountVolume.SetUp failed for volume "v" : configmap "{}" not found'
+    soon = event("FailedMount", missing.format("by-operator-d19d19a219928a01-driver-podspec-conf-map"), minute=1)
+    assert reasons.of_events([soon]) is None
+    never = event("FailedMount", missing.format("mine"), minute=1)
+    assert reasons.of_events([never]) == f'driver x: configmap "mine" not found; {ABSENT}'
+
+
 @pytest.mark.parametrize("name", PODS)
 def test_every_reason_is_one_line_with_a_remedy(name: str) -> None:
     said = reasons.of_pod(pod(name))

@@ -6,12 +6,14 @@ import io
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 from verger.kubernetes import cluster, view
-from verger.kubernetes.snapshot import End, Line, Snapshot, ended, why
+from verger.kubernetes.pods import end_of
+from verger.kubernetes.snapshot import End, Line, Snapshot, ended, unattended, why
 
 from tests.conftest import command
 from tests.recorded import PODS, events, job, pod
@@ -81,6 +83,16 @@ def test_a_driver_whose_release_is_gone_was_uninstalled() -> None:
     assert "its release was uninstalled" in str(end.line)
 
 
+def test_a_driver_that_was_told_to_end_was_deleted() -> None:
+    """Its own last line says that it stopped, and not why."""
+    driver = pod("fails")
+    terminated = end_of(driver)
+    assert terminated is not None
+    terminated.exitCode = 143
+    end = ended(job("backoff"), None, driver, (), None)
+    assert end == End(143, "the driver's pod was deleted; run again, what was committed to the store is kept")
+
+
 def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
     assert ended(job("done"), None, None, (), None) == End(0)
     assert ended(job("quota"), None, None, (), why([], events("quota"))) is None
@@ -98,6 +110,10 @@ def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
             End(1, "the operator says: driver container failed with ExitCode: 1"),
         ),
         (
+            {"state": "FAILED", "errorMessage": "driver pod not found"},
+            End(1, "the driver's pod was deleted; run again, what was committed to the store is kept"),
+        ),
+        (
             {
                 "state": "SUBMISSION_FAILED",
                 "errorMessage": "pods x: exceeded quota: small, requested: a=2, used: a=0, limited: a=1.\n",
@@ -110,6 +126,19 @@ def test_the_jobs_word_counts_where_there_is_no_pod() -> None:
 )
 def test_the_operators_word_counts_where_there_is_no_driver(state: dict[str, str], end: End | None) -> None:
     assert ended(None, {"status": {"applicationState": state}}, None, (), None) == end
+
+
+def test_an_application_that_no_operator_takes_up_is_told_after_a_while() -> None:
+    def made(seconds: int, **status: object) -> dict[str, object]:
+        then = (datetime.now(UTC) - timedelta(seconds=seconds)).isoformat()
+        return {"metadata": {"name": "fruits", "namespace": "runs", "creationTimestamp": then}, "status": status}
+
+    assert unattended(made(45)) == (
+        "fruits: the operator has made no driver yet; it must run, and watch namespace runs (its value "
+        "spark.jobNamespaces)"
+    )
+    assert unattended(made(5)) is None
+    assert unattended(made(45, applicationState={"state": "SUBMITTED"})) is None
 
 
 def test_plain_lines_tell_what_changed_and_the_log_as_it_comes() -> None:

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import pytest
 from PIL import Image
 from verger import drawing
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
+from verger.lease import NAME
 from verger.projection import Projection
 from verger.statistics import Statistics
 
@@ -290,19 +292,26 @@ def test_a_projection_of_an_earlier_run_fits_new_images(run: Runner, orchard: Pa
         run(new, transform=True, **given, exif=False, overwrite=True)
 
 
-def test_a_killed_run_goes_on_from_its_last_commit(
-    run: Runner, orchard: Path, tmp_path: Path, weights: dict[str, object]
-) -> None:
+@pytest.fixture
+def midway(orchard: Path, tmp_path: Path, weights: dict[str, object]) -> Iterator[subprocess.Popen[str]]:
+    """A run of `verger` in a process of its own, which has made two commits of many."""
     store = tmp_path / "store"
     option = ["--untrained"] if "untrained" in weights else ["--weights", str(weights["weights"])]
     command = [Path(sys.executable).with_name("verger"), "run", "--images", orchard, "--store", store]
     command += ["--results", tmp_path / "results", "--components", "5", "--commit-every", "4", *option]
-    process = subprocess.Popen([str(word) for word in command], stderr=subprocess.DEVNULL, start_new_session=True)
-    while len(list(store.glob("_delta_log/*.json"))) < 3:
-        assert process.poll() is None, "the run was over before it could be killed"
-        time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    words = [str(word) for word in command]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+        while len(list(store.glob("_delta_log/*.json"))) < 3:
+            assert process.poll() is None, "the run was over before it could be ended"
+            time.sleep(0.05)
+        yield process
+
+
+def test_a_killed_run_goes_on_from_its_last_commit(
+    run: Runner, orchard: Path, tmp_path: Path, midway: subprocess.Popen[str]
+) -> None:
+    os.killpg(midway.pid, signal.SIGKILL)
+    midway.communicate()
 
     outcome = run(orchard)
 
@@ -312,6 +321,16 @@ def test_a_killed_run_goes_on_from_its_last_commit(
     assert outcome.manifest["work"]["files_read"] == images["embedded"]
     alone = run(orchard, store=str(tmp_path / "fresh"), results=str(tmp_path / "alone"))
     assert_same(outcome.results, alone.results)
+
+
+def test_a_run_that_is_told_to_end_leaves_the_store_to_the_next(tmp_path: Path, midway: subprocess.Popen[str]) -> None:
+    midway.terminate()
+    _, said = midway.communicate(timeout=60)
+    assert midway.returncode == 143
+    assert said.splitlines()[-1].startswith("verger: stopped; what was committed to the store is kept")
+    assert (tmp_path / "store" / "_delta_log").exists()
+    assert not (tmp_path / "store" / NAME).exists()
+    assert list((tmp_path / "results").glob("*")) == []
 
 
 def test_a_file_that_cannot_be_read_is_a_failure_with_a_reason(run: Runner, tmp_path: Path) -> None:

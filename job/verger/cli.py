@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import traceback
 from contextlib import suppress
@@ -28,6 +29,7 @@ COMPUTING = (
     "commit_every", "partitions", "manifest", *S3, "event_log", "master", "executors_within", "driver_memory", "cache",
     "scratch", "prices", "config", "verbose",
 )  # fmt: skip
+STOPPED = "stopped; what was committed to the store is kept, the same command goes on from there"
 
 app = typer.Typer(name="verger", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 app.add_typer(kubernetes, name="kubernetes")
@@ -112,10 +114,17 @@ def _job(settings: Settings) -> Any:
 
     for name in FOLDERS:
         settings.location(name)
+    signal.signal(signal.SIGTERM, _stop)
     launch = Launch(settings)
     from verger.pipeline import Run
 
     return Run(settings, _show(), launch)
+
+
+def _stop(number: int, _: object) -> NoReturn:
+    """As Ctrl-C: what is open is closed, the store's lease among it, and once more changes nothing."""
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
 
 
 def _show() -> Any:
@@ -140,9 +149,9 @@ def main() -> None:
     except VergerError as error:
         code = _fail(str(error), error.exit_code, verbose)
     except (KeyboardInterrupt, typer.Abort):
-        code = _fail(
-            "stopped; what was committed to the store is kept, the same command goes on from there", 130, False
-        )
+        code = _fail(STOPPED, 130, False)
+    except SystemExit as stopped:
+        code = _fail(STOPPED, int(stopped.code or 0), False)
     except Exception as error:  # the last place: whatever was not foreseen is still one line
         usage = getattr(error, "format_message", None)  # click's own: an unknown option or command
         if usage is not None:

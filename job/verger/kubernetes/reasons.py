@@ -39,6 +39,7 @@ _SECURITY = re.compile(r'violates PodSecurity "(?P<level>[^"]+)": (?P<what>.+)')
 _WEBHOOK = re.compile(r'admission webhook "(?P<name>[^"]+)" denied the request: (?P<what>[^\n]+)')
 _ACCOUNT = re.compile(r"serviceaccount \"(?P<name>[^\"]+)\" not found")
 _RANGE = re.compile(r"(?P<what>(?:minimum|maximum) \S+ usage per \w+ is [^\n]+?)(?:\.|\]|$)")
+_SOON = re.compile(r'configmap "[^"]+-conf-map" not found')  # spark-submit and Spark make a pod's ConfigMaps after it
 _RIGHT = re.compile(r'User "(?P<user>[^"]+)" cannot (?P<what>\w+ resource "[^"]+")')
 
 
@@ -175,13 +176,17 @@ def _of_event(event: Event) -> str | None:
     told: dict[str, Callable[[], str | None]] = {
         "FailedCreate": lambda: of_refusal(message) or f"no pod could be made: {_line(message)}; see the Job",
         "FailedScheduling": lambda: of_scheduler(message),
-        "FailedMount": lambda: f"{_last(message)}; create it in this namespace, or correct its name",
+        "FailedMount": lambda: _of_mount(message),
         "ErrImageNeverPull": lambda: _of_image(_quoted(message), "ErrImageNeverPull", message),
         "InspectFailed": lambda: _of_image(_quoted(message), "InvalidImageName", message),
         "Evicted": lambda: f"evicted: {_line(message).rstrip('. ')}; give it more of that",
         "Failed": lambda: _of_failure(message),
     }
     return told.get(event.reason or "", lambda: None)()
+
+
+def _of_mount(message: str) -> str | None:
+    return None if _SOON.search(message) else f"{_last(message)}; create it in this namespace, or correct its name"
 
 
 def _of_failure(message: str) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from lightkube.resources.batch_v1 import Job
@@ -18,6 +19,9 @@ from verger.progress import Told
 LINES = 200  # of the driver's log that are asked for: more than it writes between two looks
 ENDED = {"COMPLETED": True, "FAILED": False, "SUBMISSION_FAILED": False}  # the operator's states
 STOPPED = 143  # 128 + SIGTERM
+DELETED = "the driver's pod was deleted; run again, what was committed to the store is kept"
+NOT_FOUND = "driver pod not found"  # the operator's words for it
+SUBMISSION = 30.0  # seconds in which an operator that is there has run spark-submit
 
 
 @dataclass(frozen=True)
@@ -84,7 +88,7 @@ def take(release: Release) -> Snapshot:
         log = tuple(Line(*line.partition(" ")[::2]) for line in lines)
     running = driver is not None and phase(driver) == "Running"
     events = [] if running else release.events(owner(job, application, pods))
-    reason = why(pods, events)
+    reason = why(pods, events) or (unattended(application) if application and not pods else None)
     return Snapshot(release.name, tuple(pods), log, reason, ended(job, application, driver, log, reason))
 
 
@@ -96,6 +100,20 @@ def why(pods: list[Pod], events: list[Event]) -> str | None:
     if driver is None or phase(driver) == "Pending":
         return reasons.of_events(events)
     return next((said for pod in pods if (said := reasons.of_pod(pod)) is not None), None)
+
+
+def unattended(application: dict[str, Any]) -> str | None:
+    """What may keep the operator from making a driver, when it has said nothing for long."""
+    if (application.get("status") or {}).get("applicationState"):
+        return None
+    made = application["metadata"]
+    age = datetime.now(UTC) - datetime.fromisoformat(made["creationTimestamp"])
+    if age.total_seconds() < SUBMISSION:
+        return None
+    return (
+        f"{made['name']}: the operator has made no driver yet; it must run, and watch namespace {made['namespace']} "
+        "(its value spark.jobNamespaces)"
+    )
 
 
 def ended(
@@ -116,13 +134,17 @@ def ended(
         return End(0)
     if (failed := conditions.get("Failed")) is not None:
         if driver is None and failed.reason == "BackoffLimitExceeded":  # else its pod would be kept, and tell
-            return End(1, "the driver's pod was deleted; run again, what was committed to the store is kept")
+            return End(1, DELETED)
         return End(1, reason or f"{failed.message or failed.reason}; see the Job's events")
     state = ((application or {}).get("status") or {}).get("applicationState") or {}
     if (well := ENDED.get(state.get("state", ""))) is not None:
         told = " ".join(str(state.get("errorMessage") or state["state"]).split())
-        return End(0) if well else End(1, reason or reasons.of_refusal(told) or f"the operator says: {told}")
+        return End(0) if well else End(1, reason or _of_operator(told))
     return None
+
+
+def _of_operator(told: str) -> str:
+    return DELETED if told == NOT_FOUND else reasons.of_refusal(told) or f"the operator says: {told}"
 
 
 def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | None:
@@ -135,10 +157,10 @@ def _end_of(driver: Pod, log: tuple[Line, ...], reason: str | None) -> End | Non
         return None
     if terminated.exitCode == 0:
         return End(0)
+    if terminated.exitCode == STOPPED:  # the run itself was only told to end
+        return End(STOPPED, reason or DELETED)
     said = _said([*(terminated.message or "").splitlines(), *(line.text for line in log)])
     otherwise = f"{name_of(driver)}: ended with exit code {terminated.exitCode}; see its log"
-    if terminated.exitCode == STOPPED:
-        otherwise = f"{name_of(driver)}: its pod was deleted; run again, what was committed to the store is kept"
     return End(terminated.exitCode, said or reason or otherwise)
 
 
