@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import takewhile
 from typing import Any
 from urllib.request import Request as HttpRequest
 from urllib.request import urlopen
@@ -239,6 +240,12 @@ class Cloud:
         """All lines so far, in the bucket."""
         body = gzip.compress("".join(f"{line}\n" for line in lines).encode())
         self.aws.client("s3").put_object(Bucket="fruits", Key=f"logs/{self.stream(run, pod, output)}.gz", Body=body)
+
+
+def said(done: Done) -> list[str]:
+    """What a dry run says before it estimates the cost."""
+    estimate = ("no estimate of cost", "2 images, 10 bytes")
+    return list(takewhile(lambda line: not line.startswith(estimate), done.lines))
 
 
 @contextmanager

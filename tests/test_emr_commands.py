@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.emrcloud import GROUP, IMAGE, PLACES, REGION, ROLE, Cloud
+from tests.emrcloud import GROUP, IMAGE, PLACES, REGION, ROLE, Cloud, said
 from tests.test_emr_request import taken
 
 pytestmark = pytest.mark.main
@@ -74,9 +74,9 @@ def test_pod_templates_of_this_machine_are_put_below_the_log_uri(cloud: Cloud, t
     dry = cloud.submit("--dry-run", *given)
     (properties,) = json.loads(dry.out)["configurationOverrides"]["applicationConfiguration"]
     place = properties["properties"]["spark.kubernetes.driver.podTemplateFile"]
-    assert dry.lines == [f"to be put to {place}: a pod template"]
+    assert said(dry) == [f"to be put to {place}: a pod template"]
     s3, key = cloud.aws.client("s3"), place.removeprefix("s3://fruits/")
-    assert "Contents" not in s3.list_objects_v2(Bucket="fruits")
+    assert "Contents" not in s3.list_objects_v2(Bucket="fruits", Prefix="logs/")
     cloud.start(*given)
     assert key.startswith("logs/pod-templates/")
     assert s3.get_object(Bucket="fruits", Key=key)["Body"].read() == pod.read_bytes()

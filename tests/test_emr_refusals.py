@@ -19,6 +19,7 @@ from tests.emrcloud import (
     Request,
     as_json,
     as_xml,
+    said,
     trust_role,
     virtual_cluster,
 )
@@ -351,7 +352,7 @@ def test_throttling_is_waited_out(cloud: Cloud) -> None:
 
     cloud.aws.judge = judge
     done = cloud.submit("--dry-run")
-    assert (done.code, len(refused), done.lines) == (0, 2, [])
+    assert (done.code, len(refused), said(done)) == (0, 2, [])
 
 
 def test_no_credentials_and_keys_that_never_expire(cloud: Cloud, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,7 +391,7 @@ def test_what_this_user_may_not_see_is_not_checked_and_said(
 ) -> None:
     cloud.aws.judge = only(action, answer)
     done = cloud.submit("--dry-run", log_group=GROUP)
-    assert (done.code, done.lines) == (0, [f"not checked: {what}: {MAY_NOT.format(operation)}"])
+    assert (done.code, said(done)) == (0, [f"not checked: {what}: {MAY_NOT.format(operation)}"])
 
 
 def test_a_bucket_that_tells_nothing_is_refused(cloud: Cloud) -> None:
