@@ -140,9 +140,10 @@ def spark_version() -> str:
 def class_archive(cache: Path) -> Path:
     """The JVM's archive of loaded classes (CDS), which halves Spark's start; `verger prepare` makes it.
 
-    The JVM ignores one that was made by another Java or classpath: both are part of its name.
+    The JVM ignores, without a word, one that was made by another Java or classpath, or before its jars were installed
+    again: all are part of its name.
     """
-    spark = sorted(file.name for file in (spark_home() / "jars").glob("*.jar"))
+    spark = sorted(f"{file.name} {file.stat().st_mtime:.0f}" for file in (spark_home() / "jars").glob("*.jar"))
     key = [_this_java(), str(spark_home()), *JVM, *spark, *(jar.sha256 for jar in jars.locked(spark_version()))]
     return cache / "jvm" / f"{_digest(key)}.jsa"
 
