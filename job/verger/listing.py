@@ -93,9 +93,9 @@ def folders(aws: Aws, bucket: str, prefix: str, enough: int) -> list[tuple[str, 
 
     A folder is looked into by one request: one with more than a thousand names is left whole.
     """
-    deep, shallow = [prefix], list[str]()
+    deep, whole, shallow = [prefix], list[str](), list[str]()
     for _ in range(LEVELS):
-        if len(deep) >= enough:
+        if len(deep) + len(whole) >= enough:
             break
         looked, deep = deep, []
         for folder in looked:
@@ -103,8 +103,8 @@ def folders(aws: Aws, bucket: str, prefix: str, enough: int) -> list[tuple[str, 
                 page = aws.s3.list_objects_v2(Bucket=bucket, Prefix=folder, Delimiter="/")
             below = [one["Prefix"] for one in page.get("CommonPrefixes", [])]
             if page["IsTruncated"] or not below:
-                deep.append(folder)
+                whole.append(folder)
             else:
                 deep += below
                 shallow.append(folder)
-    return [(folder, True) for folder in deep] + [(folder, False) for folder in shallow]
+    return [(folder, True) for folder in deep + whole] + [(folder, False) for folder in shallow]
