@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from verger import __version__
+from verger import __version__, cli
 from verger.settings import Settings
 
 from tests.conftest import command
@@ -102,3 +102,13 @@ def test_the_second_of_two_runs_on_a_store_gets_one_line(
     assert f"(process {first.pid} on " in second.stderr
     assert second.stderr.count("\n") == 1
     assert not (tmp_path / "store" / "_verger_lease.json").exists()
+
+
+def test_the_word_of_a_worker_is_the_commands() -> None:
+    """As Spark tells it: a Python traceback in the message of an error of its own."""
+    error = RuntimeError(
+        "Job aborted due to stage failure: PythonException: Traceback (most recent call last):\n"
+        '  File "reading.py", line 1, in _object\n    raise VergerError()\n'
+        "verger.errors.VergerError: s3://fruits/a: access denied to GetObject; correct the location\n\n\tat org.apache\n"
+    )
+    assert cli._unforeseen(error) == "s3://fruits/a: access denied to GetObject; correct the location"

@@ -36,12 +36,17 @@ def test_what_s3a_says_becomes_one_line(message: str, line: str | None) -> None:
     assert explained(message) == line
 
 
-def test_an_executor_without_its_token_is_one_line() -> None:
+@pytest.mark.parametrize(
+    "said",
+    [
+        "java.io.UncheckedIOException: java.nio.file.NoSuchFileException: /var/run/secrets/sts/token\n\tat software",
+        "org.apache.spark.api.python.PythonException: Traceback (most recent call last):\n  File x\n"
+        "FileNotFoundError: [Errno 2] No such file or directory: '/var/run/secrets/sts/token'\n",
+    ],
+    ids=["JVM", "worker"],
+)
+def test_an_executor_without_its_token_is_one_line(said: str) -> None:
     """What Spark 4.1 told of it on a real cluster (test_s3_cluster)."""
-    message = (
-        "org.apache.spark.SparkException: Job aborted due to stage failure: Lost task 0.0 in stage 1.0 (TID 5): "
-        "java.io.UncheckedIOException: java.nio.file.NoSuchFileException: /var/run/secrets/sts/token\n\tat software"
-    )
-    line = explained(message)
+    line = explained(f"org.apache.spark.SparkException: Job aborted: Lost task 0.0 in stage 1.0 (TID 5): {said}")
     assert line is not None
     assert line.startswith("/var/run/secrets/sts/token: an executor has no such token")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import traceback
@@ -176,6 +177,9 @@ def _unforeseen(error: Exception) -> str:
     if (line := s3a.explained(str(error)) or lost.explained(error)) is not None:
         return line
     lines = [line.strip() for line in str(error).splitlines() if line.strip() and not line.startswith(("\t", " "))]
+    for line in lines:
+        if (ours := re.match(r"verger\.errors\.\w+: (.+)", line)) is not None:  # a worker's own word
+            return ours[1]
     telling = [line for line in lines if line.startswith("verger.") or "Error: " in line or "Exception: " in line]
     return f"{type(error).__name__}: {(telling or lines or [''])[0]}; --verbose shows the traceback"
 

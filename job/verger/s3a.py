@@ -37,7 +37,11 @@ _LEADING = re.compile(
 _REFUSED = re.compile(r"AccessDeniedException: (?:s3a://)?(?P<place>[^:\s]+): (?P<what>[^:]+)")
 # Its line says why; the classes that follow say it again.
 _AWAY = re.compile(r"Unable to execute HTTP request: (?P<why>.+?)(: [a-z]+\.[\w.]+: |\n|$)")
-_TOKEN = re.compile(r"UncheckedIOException: java\.nio\.file\.NoSuchFileException: (?P<file>[^\s;]*token[^\s;]*)")
+# Said by the JVM's SDK, or by Python's.
+_TOKEN = re.compile(
+    r"(?:UncheckedIOException: java\.nio\.file\.NoSuchFileException: |FileNotFoundError: \[Errno 2\] [^:]+: ')"
+    r"(?P<file>[^\s;']*token[^\s;']*)"
+)
 
 
 def own(settings: Settings, provider: str) -> dict[str, str]:
