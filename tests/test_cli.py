@@ -109,6 +109,6 @@ def test_the_word_of_a_worker_is_the_commands() -> None:
     error = RuntimeError(
         "Job aborted due to stage failure: PythonException: Traceback (most recent call last):\n"
         '  File "reading.py", line 1, in _object\n    raise VergerError()\n'
-        "verger.errors.VergerError: s3://fruits/a: access denied to GetObject; correct the location\n\n\tat org.apache\n"
+        "verger.errors.VergerError: s3://fruits/a: access denied to GetObject; correct the location\n\n\tat org\n"
     )
     assert cli._unforeseen(error) == "s3://fruits/a: access denied to GetObject; correct the location"
