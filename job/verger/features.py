@@ -85,8 +85,9 @@ class Features:
         """
         spark = self.store.spark
         new = self.catalog.new(known).where((F.col("size") > 0) & (F.col("size") <= self.max_bytes)).select(*KEY)
-        if known is not None:
-            new = new.persist()  # else it is the listing, which Spark keeps already
+        if known is not None:  # else it is the listing, which Spark keeps already
+            new = new.persist()
+            new.count()  # here, since an append that reads the store is refused by Delta beside another one
 
         def commit(number: int) -> None:
             lease.check()
