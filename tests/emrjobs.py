@@ -71,7 +71,6 @@ class VirtualCluster:
         driver = request["jobDriver"]["sparkSubmitJobDriver"]
         parameters = shlex.split(driver["sparkSubmitParameters"])
         words = [*parameters, driver["entryPoint"], *driver["entryPointArguments"]]
-        image = next(word.partition("=")[2] for word in words if word.startswith("spark.kubernetes.container.image="))
         given = {
             key: value
             for one in request["configurationOverrides"].get("applicationConfiguration", [])
@@ -90,7 +89,7 @@ class VirtualCluster:
         self._apply(
             self._config_map(job, f"{job}-spark-defaults", {"spark-defaults.conf": defaults}),
             self._config_map(job, f"podtemplate-{job}", templates),
-            self._submitter(job, image, words),
+            self._submitter(job, given["spark.kubernetes.container.image"], words),
         )
 
     def _apply(self, *manifests: dict[str, Any]) -> None:

@@ -81,7 +81,7 @@ def test_a_release_is_a_run_whose_results_are_the_local_ones(
     assert told(sky)["identity"]["credentials"] == "web identity"
     cost = told(sky)["cost"]
     asked = [(pod["role"], pod["vcpu"], pod["gb"]) for pod in cost["pods"]]
-    assert asked == [("driver", 0.2, 2), ("executor", 0.2, 2), ("executor", 0.2, 2)]
+    assert asked == [("driver", 0.1, 2), ("executor", 0.1, 2), ("executor", 0.1, 2)]
     assert 0 < cost["estimates"]["eks"]["on_demand"]["usd"] < cost["estimates"]["emr_on_eks"]["on_demand"]["usd"]
     assert set(fetched(sky).values()) == {1}
     assert len(fetched(sky)) == 4207
