@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, replace
 from itertools import islice
+from typing import Any
 
 from pyspark import AccumulatorParam, SparkContext
 from pyspark.sql import DataFrame
@@ -68,6 +69,17 @@ def warm(context: SparkContext, embedder: Embedder) -> None:
     context.parallelize(range(slots), slots).foreach(embedder.warm)
 
 
+def _detached(rows: DataFrame) -> DataFrame:
+    """The same rows, of a plan in which the store is not to be seen.
+
+    Delta takes an append that reads the table it adds to for one that can't go beside another; and what Spark keeps of
+    a plan that reads a table, it computes again after each commit to it.
+    """
+    spark = rows.sparkSession
+    session: Any = spark._jsparkSession
+    return DataFrame(session.createDataFrame(rows._jdf.rdd(), rows._jdf.schema()), spark)
+
+
 @dataclass(frozen=True)
 class Features:
     """The driver's side: new images into the store, commit by commit."""
@@ -86,8 +98,7 @@ class Features:
         spark = self.store.spark
         new = self.catalog.new(known).where((F.col("size") > 0) & (F.col("size") <= self.max_bytes)).select(*KEY)
         if known is not None:  # else it is the listing, which Spark keeps already
-            new = new.persist()
-            new.count()  # here, since an append that reads the store is refused by Delta beside another one
+            new = _detached(new).persist()
 
         def commit(number: int) -> None:
             lease.check()
