@@ -40,8 +40,10 @@ e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context, with S3_IMAGE, o
 # The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
 # out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache. Tests that
 # start no JVM see nothing of Spark but its types' names, which the imports of those that do have tried as well.
+# Between the two others, which run all tests that start one, 4.0 runs those of the job as a whole.
+test-spark-4.0: FILES := tests/test_pipeline.py tests/test_reduction.py tests/test_session.py
 test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
-	.venv-spark-$*/bin/python -m pytest -m "spark and not main and not image and not s3 and not kubernetes"
+	.venv-spark-$*/bin/python -m pytest -m "spark and not main and not image and not s3 and not kubernetes" $(FILES)
 
 .venv-spark-%/.ready: $(READY) image/spark-%.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*
