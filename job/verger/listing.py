@@ -14,10 +14,13 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from verger.aws import Aws, told
+from verger.buckets import BucketFolder
 from verger.locations import HIDDEN, Location
 from verger.reading import REQUESTS, worker_client
 
 if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectTypeDef
     from pyspark.sql import DataFrame, SparkSession
 
 OBJECTS = "path string, size bigint, modified timestamp"
@@ -34,58 +37,50 @@ class Lister:
     bucket: str
 
     def __call__(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """What lies directly below a prefix, or all, where it is `deep`."""
         for batch in batches:
             for prefix, deep in zip(*(batch.column(name).to_pylist() for name in ("prefix", "deep")), strict=True):
-                yield from self._pages(prefix, "" if deep else "/")
+                for found in _pages(worker_client(self.region, self.endpoint), self.bucket, prefix, deep):
+                    yield self._rows(found)
 
-    def _pages(self, prefix: str, delimiter: str) -> Iterator[pa.RecordBatch]:
-        pages = worker_client(self.region, self.endpoint).get_paginator("list_objects_v2")
-        with told(f"s3://{self.bucket}/{prefix}"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter=delimiter):
-                found = page.get("Contents", [])
-                # To the second: all that S3 says of a single object.
-                when = [item["LastModified"].replace(microsecond=0) for item in found]
-                columns = [[f"s3a://{self.bucket}/{item['Key']}" for item in found], [item["Size"] for item in found]]
-                yield pa.RecordBatch.from_arrays(
-                    [pa.array(values, field.type) for values, field in zip([*columns, when], SCHEMA, strict=True)],
-                    schema=SCHEMA,
-                )
+    def _rows(self, found: list[ObjectTypeDef]) -> pa.RecordBatch:
+        # To the second: all that S3 says of a single object.
+        when = [item["LastModified"].replace(microsecond=0) for item in found]
+        columns = [[f"s3a://{self.bucket}/{item['Key']}" for item in found], [item["Size"] for item in found], when]
+        arrays = [pa.array(values, field.type) for values, field in zip(columns, SCHEMA, strict=True)]
+        return pa.RecordBatch.from_arrays(arrays, schema=SCHEMA)
+
+
+def _pages(client: S3Client, bucket: str, prefix: str, deep: bool) -> Iterator[list[ObjectTypeDef]]:
+    """What lies directly below a prefix, or all, where it is `deep`: a thousand objects a request."""
+    with told(f"s3://{bucket}/{prefix}"):
+        pages = client.get_paginator("list_objects_v2")
+        for page in pages.paginate(Bucket=bucket, Prefix=prefix, Delimiter="" if deep else "/"):
+            yield page.get("Contents", [])
 
 
 def objects(spark: SparkSession, images: Location, aws: Aws, parts: int) -> DataFrame:
     """path, size and modified of every object below a location, listed by about `parts` workers at a time."""
-    bucket, prefix = _bucket(images)
-    cut = folders(aws, bucket, prefix, parts)
+    below = BucketFolder.of(images, aws)
+    cut = folders(aws, below.bucket, below.prefix, parts)
     prefixes = spark.createDataFrame(cut, "prefix string, deep boolean").repartition(min(len(cut), 4 * parts))
-    return prefixes.mapInArrow(Lister(aws.region, aws.endpoint, bucket), OBJECTS)
+    return prefixes.mapInArrow(Lister(aws.region, aws.endpoint, below.bucket), OBJECTS)
 
 
 def weighed(images: Location, aws: Aws) -> tuple[int, int]:
     """How many images there are below a location, without hidden ones, and their bytes: asked for without Spark."""
-    bucket, prefix = _bucket(images)
+    below = BucketFolder.of(images, aws)
+
+    def is_image(key: str) -> bool:
+        return not key.endswith("/") and re.search(HIDDEN, key.removeprefix(below.prefix)) is None
 
     def weigh(cut: tuple[str, bool]) -> tuple[int, int]:
-        count, size = 0, 0
-        folder, deep = cut
-        with told(f"s3://{bucket}/{folder}"):
-            pages = aws.s3.get_paginator("list_objects_v2")
-            for page in pages.paginate(Bucket=bucket, Prefix=folder, Delimiter="" if deep else "/"):
-                for item in page.get("Contents", []):
-                    name = item["Key"].removeprefix(prefix)
-                    if not (name.endswith("/") or re.search(HIDDEN, name)):
-                        count, size = count + 1, size + item["Size"]
-        return count, size
+        pages = _pages(aws.s3, below.bucket, *cut)
+        sizes = [item["Size"] for page in pages for item in page if is_image(item["Key"])]
+        return len(sizes), sum(sizes)
 
     with ThreadPoolExecutor(REQUESTS) as pool:
-        parts = list(pool.map(weigh, folders(aws, bucket, prefix, REQUESTS)))
+        parts = list(pool.map(weigh, folders(aws, below.bucket, below.prefix, REQUESTS)))
     return sum(count for count, _ in parts), sum(size for _, size in parts)
-
-
-def _bucket(images: Location) -> tuple[str, str]:
-    """A location's bucket, and the prefix of all that is below it."""
-    bucket, _, key = images.path.partition("/")
-    return bucket, f"{key}/" if key else ""
 
 
 def folders(aws: Aws, bucket: str, prefix: str, enough: int) -> list[tuple[str, bool]]:

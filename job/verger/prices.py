@@ -18,21 +18,22 @@ class _Entry(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class Price(_Entry):
-    """US dollars, the day that they are of, and where they were read."""
+class _Figure(_Entry):
+    """A number has the day that it is of, and where it was read or who measured it."""
 
-    usd: float = Field(ge=0)
     date: date
     source: str = Field(min_length=1)
+
+
+class Price(_Figure):
+    """US dollars."""
+
+    usd: float = Field(ge=0)
     stand_in: str | None = None  # whose price it is, where the region's own was not found
 
 
-class Rate(_Entry):
-    """Seconds, and who measured them when."""
-
+class Rate(_Figure):
     seconds: float = Field(ge=0)
-    date: date
-    source: str = Field(min_length=1)
 
 
 class Rates(_Entry):
@@ -43,10 +44,8 @@ class Rates(_Entry):
     request: Rate  # until S3 answers
 
 
-class Euro(_Entry):
+class Euro(_Figure):
     usd: float = Field(gt=0)  # for one euro
-    date: date
-    source: str = Field(min_length=1)
 
 
 class Node(_Entry):
