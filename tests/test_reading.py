@@ -7,6 +7,7 @@ import pickle
 import threading
 import time
 from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -15,7 +16,7 @@ from verger import reading
 from verger.aws import Aws
 from verger.errors import VergerError
 from verger.locations import Location
-from verger.reading import REQUESTS, BucketReader, LocalReader, reader
+from verger.reading import REQUESTS, TRIES, BucketReader, LocalReader, reader
 
 from tests.s3server import REGION, Bucket, standing_before
 
@@ -98,6 +99,23 @@ def test_objects_that_are_gone_or_have_changed_are_left_out(keys: Bucket) -> Non
     ((kept, contents),) = BucketReader(REGION, keys.s3.server.url).contents([given])
     assert contents == [b"good"]
     assert kept.column("path").to_pylist() == [good[0]]
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("broken", [TRIES - 1, TRIES])
+def test_an_object_whose_answer_breaks_off_is_asked_for_again(keys: Bucket, broken: int) -> None:
+    listed = put(keys, "image", b"image")
+    when = format_datetime(listed[2].astimezone(UTC), usegmt=True)
+    cut = f"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nLast-Modified: {when}\r\n\r\nim"
+    with standing_before(keys.s3.server) as front:
+        front.answer = lambda _: cut.encode() if len(front.heads) <= broken else None
+        made = BucketReader(REGION, front.url).contents([batch(listed)])
+        if broken < TRIES:
+            assert [contents for _, contents in made] == [[b"image"]]
+        else:
+            with pytest.raises(VergerError, match=rf"^s3://{keys.name}/image: .*; check the network and --endpoint"):
+                list(made)
+        assert len(front.heads) == TRIES
 
 
 @pytest.mark.s3

@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from verger.aws import Aws
 
 REQUESTS = 16  # at a time for a worker: 300 objects a second where each takes 50 ms, more than a core embeds
+TRIES = 5  # of an object whose answer breaks off: botocore itself tries again until an answer begins, and no longer
 
 
 class Listed(NamedTuple):
@@ -114,21 +116,32 @@ def _file(image: Listed) -> bytes | None:
 
 
 def _object(client: S3Client, image: Listed) -> bytes | None:
+    from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+    from verger.aws import told
+
+    with told(image.path.replace("s3a://", "s3://", 1)):
+        for _ in range(TRIES - 1):
+            with suppress(IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                return _answered(client, image)
+        return _answered(client, image)
+
+
+def _answered(client: S3Client, image: Listed) -> bytes | None:
     from botocore.exceptions import ClientError
 
-    from verger.aws import code, told
+    from verger.aws import code
 
     bucket, _, key = image.path.removeprefix("s3a://").partition("/")
-    with told(f"s3://{bucket}/{key}"):
-        try:
-            answer = client.get_object(Bucket=bucket, Key=key)
-        except ClientError as error:
-            if code(error) == "NoSuchKey":
-                return None
-            raise
-        with answer["Body"] as body:
-            same = (answer["ContentLength"], int(answer["LastModified"].timestamp())) == (image.size, image.second)
-            return body.read() if same else None
+    try:
+        answer = client.get_object(Bucket=bucket, Key=key)
+    except ClientError as error:
+        if code(error) == "NoSuchKey":
+            return None
+        raise
+    with closing(answer["Body"]) as body:  # by itself it would give urllib3's stream, whose errors are not botocore's
+        same = (answer["ContentLength"], int(answer["LastModified"].timestamp())) == (image.size, image.second)
+        return body.read() if same else None
 
 
 @lru_cache(maxsize=1)
