@@ -37,9 +37,8 @@ test-s3: $(READY) ## Run the tests of buckets, with versitygw on the PATH
 e2e: $(READY) ## Run IMAGE in the cluster of kubectl's context, with S3_IMAGE, of k8s/s3, beside it
 	VERGER_TEST_IMAGE=$(IMAGE) VERGER_TEST_S3_IMAGE=$(S3_IMAGE) $(BIN)/python -m pytest -m kubernetes
 
-# The Spark of EMR on EKS, in an environment of its own: the locked one with another PySpark. The locked PySpark is left
-# out before, not replaced after: its jars are 450 MB on the disk twice, in the environment and in uv's cache. Tests that
-# start no JVM see nothing of Spark but its types' names, which the imports of those that do have tried as well.
+# The Spark of EMR on EKS, in an environment of its own before the locked one: PySpark alone is another. Tests that start
+# no JVM see nothing of Spark but its types' names, which the imports of those that do have tried as well.
 # Between the two others, which run all tests that start one, 4.0 runs those of the job as a whole.
 test-spark-4.0: FILES := tests/test_pipeline.py tests/test_reduction.py tests/test_session.py
 test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
@@ -47,9 +46,10 @@ test-spark-4.0 test-spark-3.5: test-spark-%: .venv-spark-%/.ready
 
 .venv-spark-%/.ready: $(READY) image/spark-%.lock
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python .venv-spark-$*
-	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --require-hashes \
-	    -r <(awk '/^[^ ]/ { skip = /^(pyspark|py4j)==/ } !skip' requirements-dev.lock) -r image/spark-$*.lock
-	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --no-deps --no-build-isolation -e .
+	$(BIN)/uv pip install --quiet --compile-bytecode --python .venv-spark-$*/bin/python --require-hashes -r image/spark-$*.lock
+	folder='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	    $(BIN)/python -c "$$folder" > $$(.venv-spark-$*/bin/python -c "$$folder")/locked.pth
+	$(BIN)/uv pip install --quiet --python .venv-spark-$*/bin/python --no-deps --no-build-isolation -e .
 	.venv-spark-$*/bin/verger prepare
 	@touch $@
 

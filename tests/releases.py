@@ -31,6 +31,7 @@ NEEDS = pytest.mark.skipif(
 PATIENCE = 600.0
 # As little CPU as it takes: test clusters are small.
 SMALL = {"coreRequest": "100m", "memory": "1g", "memoryOverhead": "1g"}
+ONE = {"executor": SMALL | {"instances": 1, "cores": 1}}
 
 
 @dataclass
@@ -46,7 +47,7 @@ class Cloud:
         return self.identity.namespace
 
     def values(self, role: str, **settings: Any) -> dict[str, Any]:
-        """A run by a role, two executors, in this cloud."""
+        """A run by a role, in this cloud."""
         places = {name: self.bucket.url(name) for name in ("images", "store", "results")}
         own = {"endpoint": self.s3.inside("s3"), "attest_region": s3server.REGION, "allow_http": True}
         repository, _, tag = IMAGE.partition(":")

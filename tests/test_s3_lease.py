@@ -278,7 +278,7 @@ def test_of_two_runs_that_start_at_once_on_a_store_one_is_refused(s3: S3, tmp_pa
     for _ in range(RUNS):
         bucket = s3.bucket()
         bucket.upload(tmp_path / "images", "images")
-        options = [*s3.options(), "--allow-static-keys", "--components", 2]
+        options = [*s3.options(), "--allow-static-keys", "--components", 2, "--master", "local[1]", "--partitions", 1]
         barrier, go = os.pipe()
         started = [
             verger(s3.environment, "run", *bucket.places(results=results), *options, barrier=barrier)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -25,23 +27,24 @@ from verger.errors import Away, SettingsError, VergerError
 from verger.s3_requests import Tally
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSPreparedRequest
     from botocore.credentials import Credentials
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sts import STSClient
 
     from verger.settings import Settings
 
-# Throttling and servers that are away are waited out: for about a minute in all. Not in the mode
-# `standard`: there, all requests of a client share a quota of 35 retries, which uploads side by side use up in a
-# second; then the first error ends the run.
+# Throttling and servers that are away are waited out: for half a minute at least, a minute on average (`_pause`). Not
+# in the mode `standard`: there, all requests of a client share a quota of 35 retries, which uploads side by side use
+# up in a second; then the first error ends the run.
 CONFIG = Config(
-    retries={"mode": "legacy", "total_max_attempts": 8},
+    retries={"mode": "legacy", "total_max_attempts": 7},
     connect_timeout=10,
     read_timeout=60,
     max_pool_connections=32,
     s3={"addressing_style": "auto"},
 )
-HURRIED = Config(retries={"mode": "legacy", "total_max_attempts": 3})  # for 3 s at most
+HURRIED = Config(retries={"mode": "legacy", "total_max_attempts": 3})  # for 5 s at most
 # Of commands that somebody waits for: throttling and servers that are away are waited out for 8 s at most.
 INTERACTIVE = Config(retries={"mode": "standard", "total_max_attempts": 4})
 AWS_HOST = ".amazonaws.com"
@@ -91,6 +94,7 @@ class Aws:
         client = self._session.client("s3", endpoint_url=endpoint, config=config.merge(style))
         client.meta.events.register_last("before-parameter-build.s3", _stay)
         client.meta.events.register("before-send.s3", self.tally.see)
+        client.meta.events.register("before-send.s3", _pause)
         return client
 
     @cached_property
@@ -153,6 +157,18 @@ class Aws:
 def _stay(context: dict[str, Any], **_: Any) -> None:
     """botocore follows a bucket into its region by itself, once a request: for it, that has been done."""
     context.setdefault("s3_redirect", {})["redirected"] = True
+
+
+def _pause(request: AWSPreparedRequest, **_: Any) -> None:
+    """Wait before a request that is tried again, beside what botocore waits.
+
+    That is anything from nothing to 1, 2, 4, ... seconds, by chance: of the dozens of requests that a worker has under
+    way when S3 goes away, one would have used up its tries in some seconds, and end the run. So a part of the pause is
+    not left to chance (https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter, "equal jitter").
+    """
+    said = str(request.headers.get("amz-sdk-request", ""))
+    if (found := re.search(r"attempt=(\d+)", said)) is not None and (tried := int(found[1]) - 1) > 0:
+        time.sleep(2 ** (tried - 1) / 2)
 
 
 def code(error: ClientError) -> str:

@@ -1,6 +1,7 @@
 """Executors on Kubernetes that don't come, or die as soon as they are made: Spark would wait for them for ever.
 
-While there is work and nobody to do it, the run says why, and ends when that lasts.
+While there is work and nobody to do it, the run says why, and ends when that lasts. It says why an executor died, too:
+others do its tasks again, and may die of the same.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from verger.errors import VergerError
+from verger.fleet import Fleet
 from verger.progress import Show
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ BEAT = 5.0  # seconds between two looks; an executor that is not there at both i
 NOTICE = 20.0  # seconds without executors before the run says why: a node that is started takes longer
 GENERATIONS = 3  # of executors that died, while none lived, are enough
 TAIL = 1 << 18  # bytes of Spark's log that are looked at
+_EXIT = re.compile(r"exited with exit code (\d+)")
 _REFUSED = re.compile(r"Message: (.+?)\.? Received status")
 
 
@@ -57,12 +60,14 @@ class Guard:
     ended: str | None = None
     why: str | None = None  # the last reason that was seen: a pod that died is gone at the next look
     newest: int | None = None  # number of the newest executor when the wait began
+    told: set[str] = field(default_factory=set)  # numbers of the lost ones that were looked at
 
     def watch(self) -> None:
         """Until the run is over, or is ended here."""
         before: set[str] = set()
         since: float | None = None  # when work began to wait
         while not self.over.wait(BEAT) and not self._spark.isStopped():
+            self._tell_lost()
             now = self._alive()
             if now & before or not self._work():
                 since = self.why = self.newest = None
@@ -73,6 +78,15 @@ class Guard:
             if self.ended is not None:
                 self._spark.stop()
                 return
+
+    def _tell_lost(self) -> None:
+        """Spark's word on each: their pods are gone within a second or two, so whoever looks at those may miss it."""
+        executors = self._spark.statusStore().executorList(False)  # a hundred of the lost, whatever their number
+        for executor in map(executors.apply, range(executors.size())):
+            if (reason := executor.removeReason()).isDefined() and executor.id() not in self.told:
+                self.told.add(executor.id())
+                if (why := loss(reason.get(), self._limit)) is not None:
+                    self.show.say(f"executor {executor.id()} is lost, its tasks are done again: {why}")
 
     def _judge(self, waited: float) -> str | None:
         """What ends the run, or None while there is hope."""
@@ -123,6 +137,10 @@ class Guard:
         )
 
     @property
+    def _limit(self) -> str:
+        return f"{Fleet.of(dict(self.context.getConf().getAll())).executor.gb:g}Gi"
+
+    @property
     def _namespace(self) -> str:
         return self.context.getConf().get("spark.kubernetes.namespace") or "default"
 
@@ -137,6 +155,21 @@ class Guard:
 
     def _work(self) -> bool:
         return len(self.context.statusTracker().getActiveJobsIds()) > 0
+
+
+def loss(said: str, limit: str) -> str | None:
+    """Why an executor died, in what Spark said; None for one that Spark or its node took down in good order."""
+    from verger.kubernetes import reasons
+
+    if "was deleted by a user" in said:
+        return "its pod was deleted"
+    if (code := _EXIT.search(said)) is None or code[1] == "0":
+        return None
+    if int(code[1]) == reasons.KILLED or "OOMKilled" in said:
+        return reasons.of_memory("executor", limit, certain="OOMKilled" in said)
+    if "JVM OOM" in said:
+        return "its heap was full; raise the executors' memory"
+    return f"it ended with exit code {code[1]}"
 
 
 def refusal(said: str) -> str | None:
