@@ -54,11 +54,11 @@ def sky(tmp_path_factory: pytest.TempPathFactory, orchard: Path) -> Iterator[Clo
 
 def until_answered(namespace: str) -> None:
     """Wait for the webhook, without which no application is taken: its pod is ready some seconds before it listens."""
-    own = {"name": "any", "namespace": namespace}
-    spec = {"type": "Python", "mode": "cluster", "sparkVersion": "4.1.2", "driver": {}, "executor": {}}
     kind = {"apiVersion": "sparkoperator.k8s.io/v1beta2", "kind": "SparkApplication"}
-    application = json.dumps(kind | {"metadata": own, "spec": spec})
-    end = time.monotonic() + PATIENCE
+    own = {"metadata": {"name": "any", "namespace": namespace}}
+    file = {"type": "Python", "sparkVersion": "4.1.2", "mainApplicationFile": "local:///any.py"}
+    application = json.dumps(kind | own | {"spec": file | {"driver": {}, "executor": {}}})
+    end = time.monotonic() + 120
     while (done := apply(application, "--dry-run=server")).returncode != 0:
         assert time.monotonic() < end, done.stderr
         time.sleep(1)
