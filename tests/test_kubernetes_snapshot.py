@@ -70,6 +70,14 @@ def test_a_driver_that_is_killed_for_its_deadline_is_not_told_as_killed() -> Non
     assert end == End(1, "ended by its deadline of 20 s; raise the deadline, and run again")
 
 
+def test_a_driver_that_never_was_made_is_explained_by_its_events() -> None:
+    """Its pod is taken down by the deadline while its image is waited for: the kubelet gives it SIGKILL's exit code."""
+    driver = pod("fails")
+    assert (end := end_of(driver)) is not None
+    end.reason, end.exitCode = "ContainerStatusUnknown", 137
+    assert "image registry.invalid/" in str(why([driver], events("pull")))
+
+
 def test_a_driver_whose_release_is_gone_was_uninstalled() -> None:
     driver = pod("fails")
     assert ended(None, None, driver, (), None) == End(

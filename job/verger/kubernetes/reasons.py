@@ -23,6 +23,7 @@ IMAGE = (
 NOT_CREATED = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError")
 NOT_STARTED = ("StartError", "ContainerCannotRun")
 KILLED = 137  # 128 + SIGKILL
+NEVER_MADE = "ContainerStatusUnknown"  # and 137: the pod was taken down before this container was there
 
 # What containerd and the kubelet put before the registry's own word.
 _WRAPPED = re.compile(
@@ -99,6 +100,8 @@ def _of_container(pod: Pod, status: ContainerStatus, spec: Container | None) -> 
         return f"{_line(waiting.message or waiting.reason)}; create it in this namespace, or correct its name"
     if (ended := state.terminated) is not None and ended.reason in NOT_STARTED:
         return f"its command can't be started: {_last(ended.message or '')}; correct the image or the command"
+    if ended is not None and ended.reason == NEVER_MADE:
+        return None
     if ended is not None and (ended.reason == "OOMKilled" or ended.exitCode == KILLED):
         limits = (spec and spec.resources and spec.resources.limits) or {}
         return of_memory(component(pod), str(limits.get("memory", "")), ended.reason == "OOMKilled")

@@ -97,7 +97,8 @@ def why(pods: list[Pod], events: list[Event]) -> str | None:
     driver = driver_of(pods)
     if driver is not None and (said := reasons.of_pod(driver)) is not None:
         return said
-    if driver is None or phase(driver) == "Pending":
+    never_made = driver is not None and (end := end_of(driver)) is not None and end.reason == reasons.NEVER_MADE
+    if driver is None or phase(driver) == "Pending" or never_made:
         return reasons.of_events(events)
     return next((said for pod in pods if (said := reasons.of_pod(pod)) is not None), None)
 
