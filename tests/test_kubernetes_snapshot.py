@@ -73,7 +73,8 @@ def test_a_driver_that_is_killed_for_its_deadline_is_not_told_as_killed() -> Non
 def test_a_driver_that_never_was_made_is_explained_by_its_events() -> None:
     """Its pod is taken down by the deadline while its image is waited for: the kubelet gives it SIGKILL's exit code."""
     driver = pod("fails")
-    assert (end := end_of(driver)) is not None
+    end = end_of(driver)
+    assert end is not None
     end.reason, end.exitCode = "ContainerStatusUnknown", 137
     assert "image registry.invalid/" in str(why([driver], events("pull")))
 
