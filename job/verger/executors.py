@@ -30,6 +30,12 @@ _EXIT = re.compile(r"exited with exit code (\d+)")
 _REFUSED = re.compile(r"Message: (.+?)\.? Received status")
 
 
+def recorded(context: SparkContext) -> Iterator[Any]:
+    """Spark's own record of each executor (`ExecutorSummary`); of those that are gone, it remembers a hundred."""
+    found: Any = context._jsc.sc().statusStore().executorList(False)
+    yield from (each for each in map(found.apply, range(found.size())) if each.id() != "driver")
+
+
 @contextmanager
 def guarded(context: SparkContext, within: float, show: Show, log: Path) -> Iterator[None]:
     """End what runs inside, as a VergerError that says why, when on Kubernetes there is nobody to do its work."""
@@ -81,8 +87,7 @@ class Guard:
 
     def _tell_lost(self) -> None:
         """Spark's word on each: their pods are gone within a second or two, so whoever looks at those may miss it."""
-        executors = self._spark.statusStore().executorList(False)  # a hundred of the lost, whatever their number
-        for executor in map(executors.apply, range(executors.size())):
+        for executor in recorded(self.context):
             if (reason := executor.removeReason()).isDefined() and executor.id() not in self.told:
                 self.told.add(executor.id())
                 if (why := loss(reason.get(), self._limit)) is not None:

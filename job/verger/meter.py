@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from verger import s3_requests
 from verger.catalog import Counts
 from verger.cost import Cost
+from verger.executors import recorded
 from verger.fleet import Fleet, this_machine
 from verger.prices import Prices
 from verger.progress import Show
@@ -59,14 +60,12 @@ class Meter:
         return Usage(tuple(held), lasted, requests)
 
     def _executors(self) -> Iterator[float]:
-        """The seconds that each executor was there; of those that are gone, Spark remembers a hundred."""
-        found: Any = self.spark.sparkContext._jsc.sc().statusStore().executorList(False)
+        """The seconds that each executor was there."""
         now = time.time()
-        for executor in map(found.apply, range(found.size())):
-            if executor.id() != "driver":
-                removed = executor.removeTime()
-                end = removed.get().getTime() / 1000 if removed.isDefined() else now
-                yield max(end - executor.addTime().getTime() / 1000, 0.0)
+        for executor in recorded(self.spark.sparkContext):
+            removed = executor.removeTime()
+            end = removed.get().getTime() / 1000 if removed.isDefined() else now
+            yield max(end - executor.addTime().getTime() / 1000, 0.0)
 
 
 def priced(usage: Usage, prices: Prices | None, region: str | None, show: Show) -> dict[str, Any]:

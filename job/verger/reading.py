@@ -68,7 +68,7 @@ class BucketReader:
     def contents(self, batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[pa.RecordBatch, list[bytes]]]:
         """Two batches are on their way at a time, so that the next one is there when this one is computed.
 
-        A VergerError when S3 refuses an object, or is away for longer than half a minute, or a whole one.
+        A VergerError when S3 refuses an object, or is away for longer than its client waits.
         """
         client = worker_client(self.region, self.endpoint)
         pool = ThreadPoolExecutor(REQUESTS)
