@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from tests import clusterserver, s3server
 from tests.charts import CHART, helm
 from tests.clusterserver import S3_IMAGE, ClusterS3
 from tests.s3server import Bucket
+from tests.support import eventually
 from tests.test_image import IMAGE, TARGET
 from tests.webidentity import WebIdentity, kubectl, web_identity
 
@@ -121,10 +121,7 @@ class Release:
         return pods()
 
     def until(self, what: Callable[[], bool], seconds: float = PATIENCE) -> None:
-        end = time.monotonic() + seconds
-        while not what():
-            assert time.monotonic() < end, self.log() + kubectl("-n", self.namespace, "describe", "pods")
-            time.sleep(0.5)
+        eventually(what, seconds, 0.5, lambda: self.log() + kubectl("-n", self.namespace, "describe", "pods"))
 
     def log(self) -> str:
         """The driver's log, as `kubectl logs` has it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.server
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -19,6 +20,16 @@ def one_line(error: pytest.ExceptionInfo[BaseException], *parts: str) -> None:
     assert len(message.splitlines()) == 1, message
     for part in parts:
         assert part in message
+
+
+def eventually(
+    what: Callable[[], object], seconds: float = 5, pause: float = 0.02, why: Callable[[], str] = str
+) -> None:
+    """Wait until `what()` is true; `why` says more when it never is."""
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, why()
+        time.sleep(pause)
 
 
 class Answer(http.server.BaseHTTPRequestHandler):

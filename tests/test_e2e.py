@@ -131,7 +131,8 @@ def test_a_run_survives_its_executors_and_the_next_one_goes_on_where_a_lost_driv
     said, _ = watching.communicate(timeout=PATIENCE)
     print(said, second.log(), sep="\n--- log\n")
     assert watching.returncode == 0
-    assert "is lost, its tasks are done again: out of memory, its limit is 2Gi; raise the executors' memory" in said
+    assert "is lost, its tasks are done again: out of memory" in said
+    assert "out of memory, its limit is 2Gi; raise the executors' memoryOverhead" in said
     assert "is lost, its tasks are done again: its pod was deleted" in second.log()
     counted = told(sky, "results2")["images"]
     assert counted == {"listed": total, "embedded": total - len(kept), "reused": len(kept), "failed": 0}

@@ -22,7 +22,7 @@ from verger import lease
 from verger.errors import VergerError
 from verger.lease import EXPIRY, NAME, RENEWAL, Lease, LeaseLost, StoreBusy
 
-from tests.support import one_line
+from tests.support import eventually, one_line
 
 HOLD = """
 import sys
@@ -190,14 +190,6 @@ def test_who_lost_the_lease_leaves_the_new_owners_alone(tmp_path: Path) -> None:
     with Lease(tmp_path, "ours"):
         written(tmp_path)
     assert owner(tmp_path)["run"] == "theirs"
-
-
-def eventually(what: Any, seconds: float = 5) -> None:
-    """Wait until `what()` is true."""
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def test_it_is_renewed_while_it_is_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,7 +12,8 @@ import yaml
 
 from tests.charts import helm
 from tests.handmade import readable
-from tests.releases import NEEDS, ONE, PATIENCE, Cloud, Release, cloud, secure, told
+from tests.releases import NEEDS, PATIENCE, Cloud, Release, cloud, secure, told
+from tests.support import eventually
 from tests.templates import filled
 from tests.test_chart_cluster import served
 from tests.test_kubernetes_setup import apply
@@ -58,10 +58,7 @@ def until_answered(namespace: str) -> None:
     own = {"metadata": {"name": "any", "namespace": namespace}}
     file = {"type": "Python", "sparkVersion": "4.1.2", "mainApplicationFile": "local:///any.py"}
     application = json.dumps(kind | own | {"spec": file | {"driver": {}, "executor": {}}})
-    end = time.monotonic() + 120
-    while (done := apply(application, "--dry-run=server")).returncode != 0:
-        assert time.monotonic() < end, done.stderr
-        time.sleep(1)
+    eventually(lambda: apply(application, "--dry-run=server").returncode == 0, 120, 1)
 
 
 def state(release: Release) -> str:
@@ -71,13 +68,14 @@ def state(release: Release) -> str:
 
 
 def test_the_operator_runs_a_release_as_hardened_as_a_job(sky: Cloud) -> None:
-    values = sky.values(sky.identity.role("runner", sky.bucket, **GOOD), components=5) | ONE
+    values = sky.values(sky.identity.role("runner", sky.bucket, **GOOD), components=5)
     release = Release("by-operator", sky.namespace)
     before = release.left()  # the operator's own roles
     release.install(values | {"runner": "operator", "serviceAccount": {"name": "runner"}})
     watching = release.watch()
     secure(release.running("driver", 1)[0], token_of_the_api_server=True)
-    secure(release.running("executor", 1)[0], token_of_the_api_server=False)
+    for executor in release.running("executor", 2):
+        secure(executor, token_of_the_api_server=False)
     said, _ = watching.communicate(timeout=PATIENCE)
     print(said, release.log(), sep="\n--- log\n")
     assert watching.returncode == 0

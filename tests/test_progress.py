@@ -12,6 +12,8 @@ from rich.console import Console
 from verger import progress
 from verger.progress import Show, Told, describe, on_its_way, over
 
+from tests.support import eventually
+
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -24,13 +26,6 @@ def show(terminal: bool, width: int = 100) -> tuple[Show, Callable[[], str]]:
     file = io.StringIO()
     console = Console(file=file, force_terminal=terminal, width=width, legacy_windows=False)
     return Show(console), file.getvalue
-
-
-def eventually(what: Callable[[], bool], seconds: float = 5) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +13,7 @@ from verger import drawing
 
 from tests import s3server
 from tests.s3server import S3, Bucket, answering, finished, run, standing_before, verger
+from tests.support import eventually
 from tests.test_s3_lease import stored
 
 pytestmark = [pytest.mark.s3, pytest.mark.spark]
@@ -51,13 +52,6 @@ def images_read(bucket: Bucket) -> int:
     return len(bucket.requests("GetObject", under="images/"))
 
 
-def until(what: Callable[[], bool], seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.05)
-
-
 def complete(bucket: Bucket, images: int = IMAGES) -> None:
     """Every image has one row in the store, with features, and is in the results."""
     assert Counter(stored(bucket)) == Counter(f"s3a://{bucket.name}/{key}" for key in bucket.objects("images/"))
@@ -70,7 +64,7 @@ def test_a_run_goes_on_when_its_server_was_away_for_20_seconds(own: S3, many: Pa
     bucket = own.bucket()
     bucket.upload(many, "images")
     process = verger(own.environment, "run", *bucket.places(), *options(own))
-    until(lambda: images_read(bucket) > IMAGES // 4)
+    eventually(lambda: images_read(bucket) > IMAGES // 4, 120)
     before = images_read(bucket)
     own.server.kill()
     time.sleep(AWAY)
@@ -87,7 +81,7 @@ def test_a_server_that_is_gone_for_good_is_one_line_within_minutes_and_a_rerun_r
     bucket = own.bucket()
     bucket.upload(many, "images")
     process = verger(own.environment, "run", *bucket.places(), *options(own))
-    until(lambda: images_read(bucket) > IMAGES // 4)
+    eventually(lambda: images_read(bucket) > IMAGES // 4, 120)
     own.server.kill()
     done = finished(process, 300)
     print(f"gone for good: ended {done.seconds:.0f} s later: {done.lines[-1]}")

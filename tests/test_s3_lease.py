@@ -25,7 +25,7 @@ from verger.lease import NAME, Lease, LeaseLost, Owner, StoreBusy
 from verger.locations import Location
 
 from tests.s3server import KEYS, REGION, S3, Bucket, Front, answering, finished, standing_before, verger
-from tests.support import one_line
+from tests.support import eventually, one_line
 
 pytestmark = pytest.mark.s3
 
@@ -173,10 +173,10 @@ def test_it_is_renewed_through_an_outage_and_not_over_a_new_owner(
         front.answer = lambda _: answering("503 Slow Down")
         time.sleep(1)
         front.answer = lambda _: None
-        eventually(lambda: owner(bucket)["renewed"] > first + 1)
+        eventually(lambda: owner(bucket)["renewed"] > first + 1, 30)
         held.check()
         bucket.put(f"store/{NAME}", theirs().to_bytes())
-        eventually(lambda: not any(thread.name == "verger-lease" for thread in threading.enumerate()))
+        eventually(lambda: not any(thread.name == "verger-lease" for thread in threading.enumerate()), 30)
         with pytest.raises(LeaseLost):
             held.check()
     assert owner(bucket)["run"] == "theirs"
@@ -220,13 +220,6 @@ def test_who_is_in_a_hurry_does_not_wait_for_a_server_that_is_away(bucket: Bucke
 
 def puts(front: Front) -> list[bytes]:
     return [head for head in front.heads if head.startswith(b"PUT")]
-
-
-def eventually(what: Any, seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 ROUNDS = 80
