@@ -80,7 +80,7 @@ def spark() -> Iterator[SparkSession]:
     """A session as a run has it."""
     started = session.start(Launch(Settings.load()))
     yield started
-    started.stop()
+    session.stop(started)
 
 
 @pytest.fixture(scope="session")

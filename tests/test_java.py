@@ -54,6 +54,36 @@ def test_the_machines_own_java_will_do(path: Path, cache: Path, release: int) ->
     assert java.home(cache) is None
 
 
+def record(home: Path, version: str) -> None:
+    (home / "release").write_text(f'IMPLEMENTOR="Debian"\nJAVA_VERSION="{version}"\nJAVA_VERSION_DATE="2025-04-15"\n')
+
+
+@pytest.mark.parametrize(
+    ("version", "enough"), [("1.8.0_402", False), ("11.0.22", False), ("17.0.15", True), ("25-ea", True)]
+)
+def test_a_home_that_records_its_version_is_not_asked(path: Path, cache: Path, version: str, enough: bool) -> None:
+    install(path, 8 if enough else 17)  # what it would say
+    record(path, version)
+    if enough:
+        assert java.home(cache) is None
+    else:
+        none_found(cache)
+
+
+def test_a_link_on_the_path_is_followed_to_what_its_home_records(tmp_path: Path, path: Path, cache: Path) -> None:
+    home = install(tmp_path / "jdk", 8)
+    record(home, "21.0.2")
+    (path / "bin").mkdir(parents=True)
+    (path / "bin" / "java").symlink_to(home / "bin" / "java")
+    assert java.home(cache) is None
+
+
+def test_a_record_that_says_nothing_of_a_version_is_no_answer(path: Path, cache: Path) -> None:
+    install(path, 17)
+    (path / "release").write_text("NAME=another\n")
+    assert java.home(cache) is None
+
+
 def test_the_java_of_java_home_will_do(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAVA_HOME", str(install(tmp_path / "own", 21)))
     assert java.home(cache) is None
@@ -115,5 +145,7 @@ def test_a_java_that_does_not_start_is_none(
     executable = install(tmp_path / "own", 17) / "bin" / "java"
     executable.write_bytes(b"\x7fELF of another machine")
     executable.chmod(mode)
+    if mode == 0o644:
+        record(tmp_path / "own", "17.0.15")
     monkeypatch.setenv("JAVA_HOME", str(tmp_path / "own"))
     none_found(cache)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -14,6 +16,7 @@ from verger.errors import VergerError
 from verger.settings import Settings
 
 from tests.conftest import command
+from tests.support import eventually
 
 pytestmark = pytest.mark.spark
 OPTIONS = {"spark.driver.memory": "1g", "spark.driver.extraJavaOptions": "-Done=1 -Dtwo=2"}
@@ -105,3 +108,17 @@ def test_rdds_and_dataframes_have_the_same_workers(spark: SparkSession) -> None:
     warmed = set(context.parallelize(range(2), 2).map(lambda _: os.getpid()).collect())
     asked = {row.pid for row in spark.range(2).repartition(2).mapInArrow(pids, "pid bigint").collect()}
     assert asked <= warmed
+
+
+def test_a_stop_does_not_wait_for_the_server_of_accumulators(spark: SparkSession) -> None:
+    context: Any = spark.sparkContext
+    server = context._accumulatorServer
+    held, shutdown = Event(), server.shutdown
+    server.shutdown = lambda: (held.wait(), shutdown())
+    stopping = Thread(target=session.stop, args=[spark], daemon=True)
+    stopping.start()
+    stopping.join(30)
+    held.set()
+    assert not stopping.is_alive()
+    eventually(lambda: server.socket.fileno() == -1)  # closed, soon after
+    session.stop(spark)  # once more changes nothing

@@ -172,7 +172,7 @@ class Check:
                 raise VergerError(f"{image}: a worker could not read it; see {self.launch.log}")
             return f"{said}; a worker read {image}: {row.status}"
         finally:
-            spark.stop()
+            session.stop(spark)
 
 
 def _tried(name: str, look: Callable[[], str]) -> Finding:

@@ -59,11 +59,29 @@ def _default() -> str | None:
 
 def _version(java: str | None) -> int:
     """The feature release of a `java`, 0 for none."""
-    if java is None or not Path(java).exists():
+    if java is None or not os.access(java, os.X_OK):
         return 0
+    return _recorded(Path(java)) or _printed(java)
+
+
+def _recorded(java: Path) -> int:
+    """By the file `release` of its home, which is read in no time; 0 where there is none."""
     try:
-        printed = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
-    except OSError:  # not executable, or for another machine
+        text = (java.resolve().parent.parent / "release").read_text(errors="replace")
+    except OSError:
         return 0
-    found = re.search(r'version "(\d+)', printed)
+    return _first(r'^JAVA_VERSION="(\d+)', text)
+
+
+def _printed(java: str) -> int:
+    """By its own word, which takes a tenth of a second."""
+    try:
+        text = subprocess.run([java, "-version"], capture_output=True, text=True, check=False).stderr
+    except OSError:  # for another machine
+        return 0
+    return _first(r'version "(\d+)', text)
+
+
+def _first(pattern: str, text: str) -> int:
+    found = re.search(pattern, text, re.MULTILINE)
     return int(found[1]) if found else 0

@@ -155,7 +155,7 @@ class Run:
             with guarded(context, settings.executors_within, show, launch.log):
                 yield spark, embedder, weights
         finally:
-            session.end(spark) if launch.rehearsal else spark.stop()
+            session.end(spark) if launch.rehearsal else session.stop(spark)
 
     def _judge(self, manifest: dict[str, Any]) -> None:
         images = manifest["images"]

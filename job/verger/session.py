@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from socketserver import BaseServer
@@ -162,10 +163,19 @@ def _event_log(settings: Settings) -> dict[str, str]:
     return {"spark.eventLog.enabled": "true", "spark.eventLog.dir": log.uri} if log else {}
 
 
+def stop(spark: SparkSession) -> None:
+    """Stop Spark. PySpark would wait for its server of accumulators as well, which looks up once a second."""
+    context: Any = spark.sparkContext
+    server, context._accumulatorServer = context._accumulatorServer, None
+    spark.stop()
+    if server is not None:  # else it was stopped before
+        threading.Thread(target=server.shutdown, name="verger-accumulators", daemon=True).start()
+
+
 def end(spark: SparkSession) -> None:
     """Stop Spark and its JVM, and wait until both are gone."""
     process = spark.sparkContext._gateway.proc  # type: ignore[union-attr]
-    spark.stop()
+    stop(spark)
     process.stdin.close()
     process.wait()
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:  # the settings need this module, and a JVM could be on its way meanwhile
+    import numpy as np
+    from numpy.typing import NDArray
 
 FEATURES = 1280  # channels of MobileNetV2's last convolution (https://arxiv.org/abs/1801.04381, table 2)
 
