@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from threading import Event, Thread
@@ -122,3 +124,8 @@ def test_a_stop_does_not_wait_for_the_server_of_accumulators(spark: SparkSession
     assert not stopping.is_alive()
     eventually(lambda: server.socket.fileno() == -1)  # closed, soon after
     session.stop(spark)  # once more changes nothing
+
+
+def test_workers_import_nothing_of_the_settings() -> None:
+    look = "import sys, verger.daemon; print([name for name in sys.modules if name.startswith('pydantic')])"
+    assert subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout == "[]\n"

@@ -12,14 +12,16 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from verger import drawing
+from verger import drawing, mllib
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
+from verger.features import Features
 from verger.lease import NAME
 from verger.projection import Projection
 from verger.statistics import Statistics
@@ -371,3 +373,36 @@ def run_while_deleting(run: Runner, images: Path, name: str) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Features, "embed", delete_first)
         return run(images.parent, max_failed="50%", components=1).manifest
+
+
+def test_the_projection_is_saved_before_the_last_commit_is_over(
+    run: Runner, orchard: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    saved, embed, save = Event(), Features.embed, mllib.save
+
+    def embed_until_saved(self: Features, *given: Any) -> None:
+        embed(self, *given)
+        assert saved.wait(60)
+
+    def told(*given: Any) -> None:
+        save(*given)
+        saved.set()
+
+    monkeypatch.setattr(Features, "embed", embed_until_saved)
+    monkeypatch.setattr(mllib, "save", told)
+    outcome = run(orchard)
+    assert Projection.load(outcome.results).n == outcome.manifest["images"]["embedded"]
+
+
+def test_a_projection_that_is_not_saved_while_images_are_embedded_ends_the_run(
+    run: Runner, orchard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(mllib, "save", full)
+    with pytest.raises(OSError, match="no space left"):
+        run(orchard)
+    assert list((tmp_path / "results").iterdir()) == []
+    monkeypatch.undo()
+    assert run(orchard).manifest["images"]["reused"] == 64

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from pyspark.sql import DataFrame, SparkSession
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from verger.aws import Aws
 
 MLLIB = f"{PROJECTION}/pipeline"
+LOOK = 0.02  # seconds between two looks at what workers have counted
 
 
 @dataclass
@@ -50,6 +52,7 @@ class Steps:
     lease: Lease
     prices: Prices | None
     files: int = 0  # of the store, written by this run
+    early: Future[Projection | None] | None = None  # fitted and saved before the store's last commit is there
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
         settings, show = self.settings, self.show
@@ -96,10 +99,16 @@ class Steps:
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
                     store.forget_passing_failures()
-                with ThreadPoolExecutor(1) as pool:
+                over = Event()
+                with ThreadPoolExecutor(2) as pool:
                     if known is None and self.launch.local:
                         pool.submit(reduction.rehearse, store.of(None))
-                    features.embed(work, known, self.lease)
+                    if self.embedder.gatherer is not None:
+                        self.early = pool.submit(self._fit_early, counts.new, over)
+                    try:
+                        features.embed(work, known, self.lease)
+                    finally:
+                        over.set()
                 if counters.done != counts.new:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know
@@ -114,15 +123,42 @@ class Steps:
 
     def _reduce(self, embedded: DataFrame, projection: Projection | None) -> tuple[int, Projection | None]:
         """Fit a projection, unless there is one, and apply it: how many images that gives, and the projection."""
-        statistics = None
+        statistics, saved = None, False
         if projection is None:
             with self.show.stage("statistics"):
-                statistics = self._gathered() or reduction.statistics(embedded)
-                if statistics.n == 0:  # no image has features
-                    return 0, None
-                projection = Projection.fit(statistics, self.settings.components, self.embedder.model)
-        with self.show.stage("results"):
-            return self._write(embedded, projection, statistics), projection
+                projection = self.early.result() if self.early is not None else None
+                saved = projection is not None
+                if projection is None:
+                    statistics = self._gathered() or reduction.statistics(embedded)
+                    if statistics.n == 0:  # no image has features
+                        return 0, None
+                    projection = self._fit(statistics)
+        with self.show.stage("results"), ThreadPoolExecutor(1) as pool:
+            saving = None if saved else pool.submit(self._save, projection, statistics)
+            self.results.write_parquet(reduction.project(embedded, projection))
+            projected = self.results.write_csv()
+            if saving is not None:
+                saving.result()
+            return projected, projection
+
+    def _fit_early(self, images: int, over: Event) -> Projection | None:
+        """Fit and save as soon as workers have done the last image: the store's commit leaves a core idle for a second.
+
+        None when it is `over` and not all was counted; then the store is read.
+        """
+        while not over.wait(LOOK):
+            if self.embedder.counters.done == images and (statistics := self._gathered()) is not None:
+                projection = self._fit(statistics)
+                self._save(projection, statistics)
+                return projection
+        return None
+
+    def _fit(self, statistics: Statistics) -> Projection:
+        return Projection.fit(statistics, self.settings.components, self.embedder.model)
+
+    def _save(self, projection: Projection, statistics: Statistics | None) -> None:
+        projection.save(self.results.aside / PROJECTION, statistics)
+        mllib.save(self.spark, projection, self.results.spark(MLLIB))
 
     def _gathered(self) -> Statistics | None:
         """The statistics that workers gave while they embedded: a small first run need not read its store for them.
@@ -132,16 +168,6 @@ class Steps:
         gatherer, counters = self.embedder.gatherer, self.embedder.counters
         complete = gatherer is not None and 0 < gatherer.value.n == counters.embedded.value
         return gatherer.value if gatherer is not None and complete else None
-
-    def _write(self, embedded: DataFrame, projection: Projection, statistics: Statistics | None) -> int:
-        """The results, side by side where they don't need each other: how many images there are in them."""
-        with ThreadPoolExecutor(1) as pool:
-            projection.save(self.results.aside / PROJECTION, statistics)
-            saving = pool.submit(mllib.save, self.spark, projection, self.results.spark(MLLIB))
-            self.results.write_parquet(reduction.project(embedded, projection))
-            projected = self.results.write_csv()
-            saving.result()
-            return projected
 
     def _reconcile(self, counts: Counts, projected: int, failed: int) -> None:
         """No image is lost: every listed one has a result or a reason."""

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from verger.locations import Location
-from verger.settings import Settings
 
 if TYPE_CHECKING:
     from verger.aws import Aws
+    from verger.settings import Settings  # with pydantic, which workers need not import
 
 
 class Folder(Protocol):
