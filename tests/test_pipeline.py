@@ -362,8 +362,6 @@ def test_failures_of_another_folder_are_not_this_ones(run: Runner, orchard: Path
 
 def run_while_deleting(run: Runner, images: Path, name: str) -> dict[str, Any]:
     """A run during which a file disappears, between the listing and the reading."""
-    from verger.features import Features
-
     embed = Features.embed
 
     def delete_first(self: Features, *arguments: Any) -> None:
