@@ -28,7 +28,7 @@ from pathlib import Path
 from runpy import run_path
 from typing import BinaryIO
 
-from verger import jars, java
+from verger import housekeeping, jars, java
 from verger.errors import VergerError
 from verger.settings import Settings
 
@@ -103,6 +103,8 @@ class Launch:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self._jvm = _started(command, log)
+            housekeeping.used(class_archive(self.settings.cache_dir))
+            housekeeping.tidy(self.settings.cache_dir, self.settings.scratch_dir)
         except Exception as error:  # told by `jvm`, in the thread that waits for it
             self._error = error
 
@@ -172,6 +174,7 @@ def _command(options: dict[str, str], *folders: Path) -> list[str]:
     for folder in folders:
         with suppress(OSError, ValueError):
             known: list[str] = json.loads((folder / name).read_text())
+            housekeeping.used(folder / name)
             return known
     command, file = _asked(given), folders[-1] / name
     file.parent.mkdir(parents=True, exist_ok=True)
