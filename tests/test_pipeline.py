@@ -19,12 +19,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image
-from verger import drawing, mllib
+from verger import drawing, mllib, reduction
 from verger.errors import NothingToDo, SettingsError, TooManyFailed, VergerError
 from verger.features import Features
 from verger.lease import NAME
 from verger.projection import Projection
 from verger.statistics import Statistics
+from verger.store import Store
 
 from tests.bad import bad_images
 from tests.conftest import Runner
@@ -121,6 +122,21 @@ def test_statistics_given_by_workers_are_those_of_the_store(run: Runner, orchard
     np.testing.assert_allclose(one["mean"], other["mean"], rtol=1e-12)
     np.testing.assert_allclose(one["scatter"], other["scatter"], rtol=1e-10, atol=1e-10)
     assert not np.array_equal(one["scatter"], other["scatter"])  # added up in another order: they are two sums
+
+
+def test_a_small_first_run_need_not_wait_for_deltas_query(
+    run: Runner, orchard: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(_: Store) -> None:
+        raise AssertionError("Delta was asked")
+
+    monkeypatch.setattr(Store, "rows", refused)
+    first = run(orchard)
+    with pytest.raises(AssertionError, match="Delta was asked"):
+        run(orchard, overwrite=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(reduction, "PARTIALS", 1)  # where no run is small
+    assert_same(first.results, run(orchard, store=str(tmp_path / "s"), results=str(tmp_path / "r")).results)
 
 
 def test_only_new_and_changed_images_are_read(run: Runner, tmp_path: Path) -> None:

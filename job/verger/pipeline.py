@@ -91,10 +91,10 @@ class Run:
                 )
             results.aside.mkdir(parents=True)
             try:
-                steps = Steps(
-                    self.settings, self.aws, self.show, launch, self.began, spark, embedder, results, lease, prices
-                )
-                manifest = steps.go(images, store, projection)
+                with ThreadPoolExecutor() as beside:
+                    run = (self.settings, self.aws, self.show, launch, self.began)
+                    steps = Steps(*run, spark, embedder, results, lease, prices, beside)
+                    manifest = steps.go(images, store, projection)
                 manifest |= clearance.plain()
                 manifest["weights"] = {"file": str(weights.file) if weights.file else None, "sha256": weights.sha256}
                 results.write_manifest(manifest)

@@ -33,11 +33,6 @@ def statistics(rows: DataFrame) -> Statistics:
     return reduce(add, parts, Statistics.empty(0))
 
 
-def rehearse(rows: DataFrame) -> None:
-    """Run the statistics' query on an empty store, so that a short run's JVM has compiled it when it counts."""
-    _partials(embedded(rows), 1).collect()
-
-
 def _partials(rows: DataFrame, tasks: int) -> DataFrame:
     return rows.select("features").coalesce(tasks).mapInArrow(summarise, "statistics binary")
 

@@ -51,16 +51,18 @@ class Steps:
     results: Results
     lease: Lease
     prices: Prices | None
+    beside: ThreadPoolExecutor  # for what runs beside a step, or from one into the next
     files: int = 0  # of the store, written by this run
-    early: Future[Projection | None] | None = None  # fitted and saved before the store's last commit is there
+    early: Future[Projection | None] | None = None  # fitted before the store's last commit is there
+    saving: Future[None] | None = None  # of the projection
 
     def go(self, images: Location, location: Location, projection: Projection | None) -> dict[str, Any]:
         settings, show = self.settings, self.show
         meter = Meter.start(settings, self.launch, self.aws, self.spark, self.began)
         store = Store(self.spark, location, storage.folder(location, self.aws), self.embedder.model)
         known = store.known() if store.exists() else None
-        with show.stage("listing"), ThreadPoolExecutor(1) as pool:
-            creating = pool.submit(store.create) if known is None else None
+        with show.stage("listing"):
+            creating = self.beside.submit(store.create) if known is None else None
             manifest = settings.places.get("manifest")
             catalog, counts = Catalog.take(self.spark, images, settings.include, known, manifest, self.aws)
             if creating is not None:
@@ -69,11 +71,10 @@ class Steps:
             raise NothingToDo(f"--images {images}: no file matches --include {settings.include!r}; nothing to do")
         show.say(f"{counts.listed:,} images, {counts.new:,} new")
         rows = self._embed(catalog, store, counts, known, to_fit=projection is None)
-        with ThreadPoolExecutor(1) as pool:
-            failed_rows = rows.where(F.col("status") == "failed") if self._may_have_failed(counts) else None
-            writing = pool.submit(self.results.write_failures, failed_rows)
-            projected, projection = self._reduce(reduction.embedded(rows), projection)
-            failures = writing.result()
+        failed_rows = rows.where(F.col("status") == "failed") if self._may_have_failed(counts) else None
+        writing = self.beside.submit(self.results.write_failures, failed_rows)
+        projected, projection = self._reduce(reduction.embedded(rows), projection)
+        failures = writing.result()
         failed = sum(failures.values())
         self._reconcile(counts, projected, failed)
         self.show.seconds["total"] = round(time.monotonic() - self.began, 3)
@@ -92,28 +93,28 @@ class Steps:
         others = counts.others
         if counts.new:
             work = Plan.of(counts, slots(self.spark), settings.commit_every, settings.partitions)
-            if to_fit and known is None and work.commits * work.tasks <= reduction.PARTIALS:
-                self.embedder = gathering(self.embedder, self.spark.sparkContext)
             self.files = work.commits * work.tasks
+            small = known is None and self.files <= reduction.PARTIALS
+            if to_fit and small:
+                self.embedder = gathering(self.embedder, self.spark.sparkContext)
             features = Features(catalog, store, self.embedder, self.launch.name, settings.max_bytes)
             with self.show.stage("features", counts.new, lambda: (counters.done, counters.failed.value)):
                 if known is not None:
                     store.forget_passing_failures()
                 over = Event()
-                with ThreadPoolExecutor(2) as pool:
-                    if known is None and self.launch.local:
-                        pool.submit(reduction.rehearse, store.of(None))
-                    if self.embedder.gatherer is not None:
-                        self.early = pool.submit(self._fit_early, counts.new, over)
-                    try:
-                        features.embed(work, known, self.lease)
-                    finally:
-                        over.set()
+                if self.embedder.gatherer is not None:
+                    self.early = self.beside.submit(self._fit_early, counts.new, over)
+                try:
+                    features.embed(work, known, self.lease)
+                finally:
+                    over.set()
                 if counters.done != counts.new:
                     features.record_unread()
                     others += 1  # perhaps: an image that changed meanwhile has a row that the listing does not know
                 if settings.kms_key is not None:
                     store.assure()
+            if small and not others and (made := store.made()) is not None:
+                return made
         return store.of(catalog.listing if others else None)
 
     def _may_have_failed(self, counts: Counts) -> bool:
@@ -123,42 +124,46 @@ class Steps:
 
     def _reduce(self, embedded: DataFrame, projection: Projection | None) -> tuple[int, Projection | None]:
         """Fit a projection, unless there is one, and apply it: how many images that gives, and the projection."""
-        statistics, saved = None, False
         if projection is None:
             with self.show.stage("statistics"):
                 projection = self.early.result() if self.early is not None else None
-                saved = projection is not None
                 if projection is None:
                     statistics = self._gathered() or reduction.statistics(embedded)
                     if statistics.n == 0:  # no image has features
                         return 0, None
                     projection = self._fit(statistics)
-        with self.show.stage("results"), ThreadPoolExecutor(1) as pool:
-            saving = None if saved else pool.submit(self._save, projection, statistics)
+        else:
+            self._save(projection, None)
+        with self.show.stage("results"):
             self.results.write_parquet(reduction.project(embedded, projection))
             projected = self.results.write_csv()
-            if saving is not None:
-                saving.result()
+            if self.saving is not None:
+                self.saving.result()
             return projected, projection
 
     def _fit_early(self, images: int, over: Event) -> Projection | None:
-        """Fit and save as soon as workers have done the last image: the store's commit leaves a core idle for a second.
+        """Fit as soon as workers have done the last image: the store's commit leaves a core idle.
 
         None when it is `over` and not all was counted; then the store is read.
         """
         while not over.wait(LOOK):
             if self.embedder.counters.done == images and (statistics := self._gathered()) is not None:
-                projection = self._fit(statistics)
-                self._save(projection, statistics)
-                return projection
+                return self._fit(statistics)
         return None
 
     def _fit(self, statistics: Statistics) -> Projection:
-        return Projection.fit(statistics, self.settings.components, self.embedder.model)
+        projection = Projection.fit(statistics, self.settings.components, self.embedder.model)
+        self._save(projection, statistics)
+        return projection
 
     def _save(self, projection: Projection, statistics: Statistics | None) -> None:
-        projection.save(self.results.aside / PROJECTION, statistics)
-        mllib.save(self.spark, projection, self.results.spark(MLLIB))
+        """Begin to save it, with the statistics that it was fitted to; `saving` ends when it is there."""
+
+        def save() -> None:
+            projection.save(self.results.aside / PROJECTION, statistics)
+            mllib.save(self.spark, projection, self.results.spark(MLLIB))
+
+        self.saving = self.beside.submit(save)
 
     def _gathered(self) -> Statistics | None:
         """The statistics that workers gave while they embedded: a small first run need not read its store for them.
