@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from pyspark.sql import SparkSession
 from rich.console import Console
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from tests.emrcloud import Cloud
 
 Runner = Callable[..., Outcome]
+
+hypothesis.settings.register_profile("verger", deadline=None)  # how long an example takes is the machine's business
+hypothesis.settings.load_profile("verger")
 
 
 @pytest.fixture(scope="session")
