@@ -284,7 +284,7 @@ def test_jpegs_give_the_pixels_of_pillow(width: int, height: int, subsampling: s
         np.testing.assert_array_equal(decoded.pixels, by_pillow(data))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.integers(1, 70),
     st.integers(1, 70),
@@ -468,7 +468,7 @@ fuzzed = pytest.mark.filterwarnings("ignore::UserWarning:PIL")  # in a run, a li
 
 
 @fuzzed
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(["", *SEEDS]), st.binary(max_size=300), st.integers(0, 64))
 def test_random_bytes_are_an_image_or_a_reason(seed: str, data: bytes, length: int) -> None:
     start = SEEDS[seed][:length] if seed else b""  # so that they get past the signature
@@ -486,7 +486,7 @@ def test_every_truncation_is_an_image_or_a_reason(seed: str) -> None:
 
 @fuzzed
 @pytest.mark.parametrize("seed", SEEDS)
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.data(), st.integers(0, 255), st.booleans())
 def test_any_changed_byte_leaves_an_image_or_a_reason(seed: str, data: st.DataObject, byte: int, exif: bool) -> None:
     changed = bytearray(SEEDS[seed])

@@ -85,7 +85,7 @@ def test_two_near_points_far_from_zero_are_told_apart() -> None:  # faiss#773
     np.testing.assert_allclose(np.sort(projection.apply(rows)[:, 0]), [-1, 1], rtol=1e-6)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(st.integers(2, 30), st.integers(1, 12), st.integers(0, 99), st.data())
 def test_components_are_orthonormal_positive_and_in_order(n: int, d: int, seed: int, data: st.DataObject) -> None:
     k = data.draw(st.integers(1, d))

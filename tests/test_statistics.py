@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -44,7 +44,6 @@ def size(*blocks: NDArray[Any]) -> float:
     return max([1.0, *(float(np.abs(block).max()) for block in blocks if block.size)])
 
 
-@settings(deadline=None)
 @given(BLOCKS.filter(lambda rows: len(rows) > 1))
 def test_mean_and_covariance_are_those_of_numpy(rows: NDArray[np.float32]) -> None:
     statistics = Statistics.of(rows)
@@ -56,7 +55,6 @@ def test_mean_and_covariance_are_those_of_numpy(rows: NDArray[np.float32]) -> No
     np.testing.assert_allclose(statistics.variance, np.diag(covariance(rows)), rtol=1e-9, atol=1e-12 * scale**2)
 
 
-@settings(deadline=None)
 @given(BLOCKS, st.lists(st.integers(0, 12), max_size=4))
 def test_any_split_merges_to_the_whole(rows: NDArray[np.float32], cuts: list[int]) -> None:
     parts = np.split(rows, sorted(min(cut, len(rows)) for cut in cuts))
@@ -64,7 +62,6 @@ def test_any_split_merges_to_the_whole(rows: NDArray[np.float32], cuts: list[int
     agree(merged, Statistics.of(rows), size(rows))
 
 
-@settings(deadline=None)
 @given(BLOCKS, st.data())
 def test_the_order_of_merging_does_not_matter(rows: NDArray[np.float32], data: st.DataObject) -> None:
     cut = data.draw(st.integers(0, len(rows)))

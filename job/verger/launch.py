@@ -78,6 +78,11 @@ class Launch:
         return self._jvm
 
     @cached_property
+    def archive(self) -> Path:
+        """The class archive of a local run's JVM."""
+        return class_archive(self.settings.cache_dir)
+
+    @cached_property
     def options(self) -> dict[str, str]:
         """The settings that a JVM must have from its start."""
         cache = self.settings.cache_dir
@@ -88,7 +93,7 @@ class Launch:
             values["spark.driver.extraClassPath"] = classpath
         if self.local:
             archive = "ArchiveClassesAtExit" if self.rehearsal else "SharedArchiveFile"
-            flags += [*JVM, *HEAP, f"-XX:{archive}={class_archive(cache)}", "-Xlog:disable"]
+            flags += [*JVM, *HEAP, f"-XX:{archive}={self.archive}", "-Xlog:disable"]
             values["spark.driver.memory"] = self.settings.driver_memory
         return values | {"spark.driver.extraJavaOptions": " ".join(flags)}
 
@@ -103,7 +108,7 @@ class Launch:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             with self.log.open("ab") as log:
                 self._jvm = _started(command, log)
-            housekeeping.used(class_archive(self.settings.cache_dir))
+            housekeeping.used(self.archive)
             housekeeping.tidy(self.settings.cache_dir, self.settings.scratch_dir)
         except Exception as error:  # told by `jvm`, in the thread that waits for it
             self._error = error

@@ -46,8 +46,7 @@ class Store:
 
     def rows(self) -> DataFrame:
         """The rows of this model, whole."""
-        table = self.spark.read.format("delta").load(self.location.uri)
-        return table.select(*COLUMNS).where(F.col("model") == self.model)
+        return self._of_model(self.spark.read.format("delta").load(self.location.uri))
 
     def known(self) -> DataFrame:
         """KEY and status of the images that there are rows of; AGAIN for those that need a second look."""
@@ -78,7 +77,7 @@ class Store:
         reader = (
             self.spark.read.schema(SCHEMA).option("__globPaths__", "false").option("pathGlobFilter", f"{{{files}}}")
         )
-        return reader.parquet(self.location.uri).select(*COLUMNS).where(F.col("model") == self.model)
+        return self._of_model(reader.parquet(self.location.uri))
 
     def assure(self) -> None:
         """A VergerError unless the newest commit, its data and its log, is encrypted as the settings ask."""
@@ -86,6 +85,9 @@ class Store:
         added = [action["add"]["path"] for action in self._actions(newest) if "add" in action]
         for name in (newest, *map(unquote, added)):
             self.folder.assure(name)
+
+    def _of_model(self, table: DataFrame) -> DataFrame:
+        return table.select(*COLUMNS).where(F.col("model") == self.model)
 
     def _log(self) -> list[str]:
         """The log's files, a commit each, in their order."""
